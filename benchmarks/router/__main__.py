@@ -1,0 +1,151 @@
+"""`python -m benchmarks.router`: a table on standard error, one line of JSON per measurement on standard output.
+
+The last line holds the figures the project holds itself to. Needs wrk; nginx is measured where it is installed.
+`--quick` makes every run short, to see that all of it works.
+"""
+
+import asyncio
+import json
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Final
+
+from benchmarks.router import objects, one_at_a_time, processes, scale, throughput
+
+ADDRESS: Final = "127.88.0.1"
+_BODIES: Final = (100_000,)
+_LIMITS: Final = {
+    "router_over_bare": ("at least", 0.7),
+    "added_p50_ms": ("at most", 1.0),
+    "added_p99_ms": ("at most", 3.0),
+    "c1_p99_over_p50": ("at most", 2.5),
+    "c1_overlaps": ("at most", 0),
+    "rss_mb_1000x4": ("at most", 200),
+    "idle_cpu_percent_1000x4": ("at most", 5.0),
+    "replica_in_force_ms": ("at most", 100),
+    "endpoint_in_force_ms": ("at most", 300),
+    "key_in_force_ms": ("at most", 1000),
+}
+
+Figures = dict[str, float]
+
+
+def say(text: str) -> None:
+    """One line for people."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def tell(measurement: str, **figures: object) -> None:
+    """One line for programs."""
+    print(json.dumps({"measurement": measurement, **figures}), flush=True)
+
+
+def measure_throughput(folder: Path, *, quick: bool) -> Figures:
+    """Alternating runs against direct, bare, nginx and routerd: at full speed, at half load, with larger bodies."""
+    items = objects.split_endpoint(address=ADDRESS)
+    path = objects.write(folder / "split.json", items=items)
+    with (
+        processes.models(folder, addresses=(ADDRESS,)) as direct,
+        processes.bare_haproxy(folder, address=ADDRESS) as bare,
+        processes.nginx(folder, address=ADDRESS) as nginx,
+        processes.router(folder, objects=path, slots="60000:8") as router,
+    ):
+        ours = router.subject(endpoint="credit")
+        subjects = [direct, *([nginx] if nginx else []), bare, ours]
+        rounds, seconds = (1, 2) if quick else (5, 5)
+        runs = throughput.alternate(subjects, folder=folder, rounds=rounds, seconds=seconds)
+        _report("1 KB, 64 connections", runs)
+        by_time, by_cpu = throughput.ratio(runs, over="bare")
+        figures = {
+            "router_over_bare": round(min(by_time, by_cpu), 3),
+            "router_over_bare_by_time": round(by_time, 3),
+            "router_over_bare_by_cpu": round(by_cpu, 3),
+            "cpu_us_per_request": round(throughput.median(runs["routerd"], of="cpu_us"), 1),
+        }
+        if nginx:
+            figures["router_over_nginx"] = round(min(throughput.ratio(runs, over="nginx")), 3)
+        pause = max(1, round(2 * 64_000 / throughput.median(runs["routerd"], of="rps")))
+        runs = throughput.alternate([direct, ours], folder=folder, rounds=rounds, seconds=seconds, pause_ms=pause)
+        _report("1 KB, half load", runs)
+        for name, figure in (("added_p50_ms", "p50_ms"), ("added_p99_ms", "p99_ms")):
+            added = throughput.median(runs["routerd"], of=figure) - throughput.median(runs["direct"], of=figure)
+            figures[name] = round(added, 3)
+        for size in _BODIES:
+            runs = throughput.alternate([bare, ours], folder=folder, rounds=1 if quick else 2, seconds=3, size=size)
+            _report(f"{size // 1000} KB, 64 connections", runs)
+            figures[f"router_over_bare_{size // 1000}kb"] = round(min(throughput.ratio(runs, over="bare")), 3)
+    return figures
+
+
+def _report(title: str, runs: dict[str, list[throughput.Run]]) -> None:
+    say(f"\n{title:<28}{'requests/s':>12}{'p50 ms':>9}{'p99 ms':>9}{'CPU us':>9}{'errors':>8}")
+    for name, made in runs.items():
+        rps, p50, p99, cpu = (throughput.median(made, of=of) for of in ("rps", "p50_ms", "p99_ms", "cpu_us"))
+        errors = sum(run.errors for run in made)
+        say(f"  {name:<26}{rps:>12,.0f}{p50:>9.2f}{p99:>9.2f}{cpu:>9.1f}{errors:>8}")
+        tell(title, subject=name, rps=round(rps), p50_ms=p50, p99_ms=p99, cpu_us=round(cpu, 1), errors=errors)
+
+
+def measure_one_at_a_time(folder: Path, *, quick: bool) -> Figures:
+    """C=1 on eight replicas at 90 % load, open loop."""
+    with one_at_a_time.model_servers() as (ports, models):
+        items = [
+            objects.endpoint("one", deployments=("blue",), concurrency=1, traffic={"blue": 100}, queue=5000),
+            *objects.slices("one", deployment="blue", replicas=[("127.0.0.1", port) for port in ports]),
+        ]
+        path = objects.write(folder / "one.json", items=items)
+        with processes.router(folder / "one", objects=path, slots="60000:8") as router:
+            call = one_at_a_time.open_loop(router.port, path="/api/v1/endpoint/one/score", seconds=3 if quick else 20)
+            latencies, bad = asyncio.run(call)
+        counted = one_at_a_time.ended(models)
+    p50, p99 = (one_at_a_time.quantile(latencies, share=share) for share in (0.5, 0.99))
+    say(f"\nC=1, 8 replicas, 90 % load: p50 {p50:.1f} ms, p99 {p99:.1f} ms, {counted} {bad} not answered")
+    tell("C=1 open loop", p50_ms=round(p50, 2), p99_ms=round(p99, 2), not_200=bad, **counted)
+    return {"c1_p99_over_p50": round(p99 / p50, 2), "c1_overlaps": counted["overlaps"], "c1_not_200": bad}
+
+
+def measure_scale(folder: Path, *, quick: bool) -> Figures:
+    """Memory, idle CPU and the time of changes with 1,000 endpoints of four replicas."""
+    items = objects.many(endpoints=scale.ENDPOINTS, address=ADDRESS)
+    path = objects.write(folder / "many.json", items=items)
+    (folder / "many").mkdir()
+    with processes.models(folder, addresses=(ADDRESS,)):
+        start = time.monotonic()
+        with processes.router(folder / "many", objects=path, slots=scale.SLOTS) as router:
+            ready = time.monotonic() - start
+            time.sleep(2)
+            memory, idle = scale.weigh(router, seconds=3 if quick else 15)
+        times = asyncio.run(scale.time_changes(folder, objects=path))
+    figures = {"rss_mb_1000x4": round(memory, 1), "idle_cpu_percent_1000x4": round(idle, 2)}
+    return figures | {"ready_seconds_1000x4": round(ready, 2)} | {name: round(ms, 1) for name, ms in times.items()}
+
+
+def main(arguments: list[str]) -> int:
+    """Measure everything; 1 when a figure misses its mark."""
+    if shutil.which("wrk") is None:
+        say("wrk is missing: apt-get install wrk")
+        return 2
+    quick, figures = "--quick" in arguments, Figures()
+    with tempfile.TemporaryDirectory(prefix="bench-router-") as name:
+        folder = Path(name)
+        (folder / "one").mkdir()
+        for measure in (measure_throughput, measure_one_at_a_time, measure_scale):
+            figures |= measure(folder, quick=quick)
+    say("")
+    missed = [name for name, (bound, limit) in _LIMITS.items() if not _holds(figures[name], bound, limit)]
+    for name, value in figures.items():
+        bound, limit = _LIMITS.get(name, ("", ""))
+        say(f"  {name:<28}{value:>10}  {bound} {limit}{'  MISSED' if name in missed else ''}")
+    tell("summary", **figures)
+    return 1 if missed else 0
+
+
+def _holds(value: float, bound: str, limit: float) -> bool:
+    return value >= limit if bound == "at least" else value <= limit
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

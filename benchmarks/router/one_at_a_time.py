@@ -1,0 +1,133 @@
+"""Models that take one request at a time, under an open loop: arrivals come when they come, not when answers do.
+
+Eight replicas of 10 ms at 90 % load. The models run in a process of their own and count every request that came
+while another was at work.
+"""
+
+import asyncio
+import json
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from benchmarks.router.objects import KEY
+from benchmarks.router.processes import free_port
+
+REPLICAS: Final = 8
+WORK_SECONDS: Final = 0.010
+_LOAD: Final = 0.9
+_ANSWER: Final = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+
+
+async def serve_models(ports: Sequence[int]) -> None:
+    """Serve until standard input ends, then print {"requests", "overlaps"}."""
+    requests = overlaps = 0
+
+    def handler() -> "asyncio.Protocol":
+        return _Model(busy=set())
+
+    class _Model(asyncio.Protocol):
+        def __init__(self, *, busy: set[object]) -> None:
+            self._busy = busy
+            self._data = b""
+
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            self._transport = transport
+            self._replica = transport.get_extra_info("sockname")[1]
+
+        def data_received(self, data: bytes) -> None:
+            nonlocal requests, overlaps
+            self._data += data
+            if not self._data.endswith(b"\r\n\r\nx"):
+                return
+            self._data = b""
+            requests += 1
+            overlaps += at_work[self._replica] > 0
+            at_work[self._replica] += 1
+            loop.call_later(WORK_SECONDS, self._answer)
+
+        def _answer(self) -> None:
+            at_work[self._replica] -= 1
+            self._transport.write(_ANSWER)  # type: ignore[attr-defined]
+
+    loop = asyncio.get_running_loop()
+    at_work = dict.fromkeys(ports, 0)
+    for port in ports:
+        await loop.create_server(handler, "127.0.0.1", port)
+    print("ready", flush=True)
+    await loop.run_in_executor(None, sys.stdin.read)
+    print(json.dumps({"requests": requests, "overlaps": overlaps}), flush=True)
+
+
+@contextmanager
+def model_servers() -> Iterator[tuple[list[int], "subprocess.Popen[str]"]]:
+    """The models' ports and their process, whose standard input ends them."""
+    ports = [free_port() for _ in range(REPLICAS)]
+    command = [sys.executable, "-m", "benchmarks.router.one_at_a_time", *map(str, ports)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        process.stdout.readline()
+        yield ports, process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+async def open_loop(port: int, *, path: str, seconds: float) -> tuple[list[float], int]:
+    """Poisson arrivals at 90 % of what the replicas can do: (latencies in ms, answers other than 200)."""
+    rate = _LOAD * REPLICAS / WORK_SECONDS
+    request = f"POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {KEY}\r\ncontent-length: 1\r\n\r\nx".encode()
+    idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+    latencies: list[float] = []
+    bad = 0
+
+    async def one(due: float) -> None:
+        nonlocal bad
+        reader, writer = idle.pop() if idle else await asyncio.open_connection("127.0.0.1", port)
+        writer.write(request)
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+        await reader.readexactly(length)
+        latencies.append(1000 * (time.perf_counter() - due))
+        bad += b" 200 " not in head[:16]
+        idle.append((reader, writer))
+
+    dice = random.Random(1)
+    due = time.perf_counter() + 0.1
+    end = due + seconds
+    async with asyncio.TaskGroup() as group:
+        while due < end:
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            group.create_task(one(due))
+            due += dice.expovariate(rate)
+    for _, writer in idle:
+        writer.close()
+    return latencies, bad
+
+
+def quantile(values: Sequence[float], *, share: float) -> float:
+    """The value below which this share of them lies."""
+    return sorted(values)[min(len(values) - 1, int(share * len(values)))]
+
+
+def ended(process: "subprocess.Popen[str]") -> dict[str, int]:
+    """End the models; what they counted."""
+    output, _ = process.communicate(timeout=20)
+    counted: dict[str, int] = json.loads(output)
+    return counted
+
+
+def objects_path(folder: Path) -> Path:
+    """Where the objects of this measurement lie."""
+    return folder / "one-at-a-time.json"
+
+
+if __name__ == "__main__":
+    asyncio.run(serve_models([int(port) for port in sys.argv[1:]]))

@@ -1,0 +1,71 @@
+"""Compiles what containers of the cluster's own image import, because they cannot: their packages are read-only.
+
+    python -m clusters.embedded.warm PACKAGE...      imports every module of each, so that Python writes its bytecode
+
+Without it every start of such a container compiles its libraries again, for most of a second. It is run once for each
+state of the packages, in the background and at the lowest priority; where the directories cannot be written, nothing
+is gained and nothing lost.
+"""
+
+import asyncio
+import contextlib
+import importlib
+import os
+import pkgutil
+import signal
+import sys
+from pathlib import Path
+from typing import Final
+
+from clusters.embedded.kubelet import linux
+
+_STAMP: Final = "bytecode"
+_LOWEST: Final = 19
+
+
+async def warm(data: Path, *, root: Path, packages: tuple[str, ...]) -> None:
+    """Returns when done. Ends the process it started when cancelled."""
+    state = _state(root, packages)
+    stamp = data / _STAMP
+    if stamp.exists() and stamp.read_text() == state:
+        return
+    environ = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "clusters.embedded.warm", *packages),
+        cwd=root,
+        env=environ,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        if await process.wait() == 0:
+            stamp.write_text(state)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+def _state(root: Path, packages: tuple[str, ...]) -> str:
+    """Changes when a package does, or what is installed beside it."""
+    places = [Path(entry) for entry in sys.path if entry.endswith("site-packages")]
+    sources = [path for name in packages for path in sorted((root / name.replace(".", "/")).rglob("*.py"))]
+    newest = max((path.stat().st_mtime_ns for path in (*places, *sources) if path.exists()), default=0)
+    return f"{sys.version}\n{newest}\n{' '.join(packages)}\n"
+
+
+def import_all(package: str) -> None:
+    """Import a package and all modules below it; one that cannot be is left out."""
+    found = importlib.import_module(package)
+    for module in pkgutil.walk_packages(found.__path__, prefix=f"{package}.", onerror=lambda _: None):
+        if not module.name.endswith("__main__"):
+            with contextlib.suppress(Exception):
+                importlib.import_module(module.name)
+
+
+if __name__ == "__main__":
+    linux.die_with_parent(signal.SIGKILL)
+    os.nice(_LOWEST)
+    for name in sys.argv[1:]:
+        import_all(name)

@@ -1,0 +1,1 @@
+"""What the pages of clusters show: dataclasses, built once, for the whole page and for a refreshed region alike."""

@@ -1,0 +1,1 @@
+"""Pages of clusters, compute targets and instance types."""

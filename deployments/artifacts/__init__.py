@@ -1,0 +1,1 @@
+"""Content-addressed files: packed once by the studio, pushed once into each cluster's cache."""

@@ -1,0 +1,1 @@
+"""Charts: measurements and decisions in, Plotly figures out. Pure: no database, no clock."""

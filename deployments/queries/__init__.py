@@ -1,0 +1,1 @@
+"""Rows to the frozen values the pure parts take."""

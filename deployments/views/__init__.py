@@ -1,0 +1,1 @@
+"""Pages: guard, access, form, service, render."""

@@ -1,0 +1,264 @@
+"""What the studio and routerd agree on: names, labels, ports, custom resources and the admin API.
+
+The only module of routerd that others may import. It holds names and pure functions, no I/O.
+
+Who writes what:
+
+    OnlineEndpoint.spec      the studio (field manager ``slipway``)
+    OnlineEndpoint.status    routerd's leader
+    Deployment scale         routerd (field manager ``routerd``), once the workload exists
+    InstanceType             the operator, through the studio or with kubectl
+"""
+
+import base64
+import hashlib
+import hmac
+import json
+from collections.abc import Iterable
+from typing import Any, Final
+
+GROUP: Final = "slipway.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+
+# --- Kubernetes names -------------------------------------------------------------------------
+SYSTEM_NAMESPACE: Final = "slipway-system"
+BUILDS_NAMESPACE: Final = "slipway-builds"  # on the embedded cluster: pods that write to the node's image store
+ROUTER: Final = "routerd"  # workload, ServiceAccount, PodDisruptionBudget and headless admin Service
+ROUTER_SERVICE: Final = "slipway-router"  # what callers reach
+ARTIFACTS: Final = "slipway-artifacts"  # workload, Service and Secret of the artifact cache
+ADMIN_SECRET: Final = "slipway-admin"  # key "token": what the admin API asks for
+TARGETS_CONFIGMAP: Final = "slipway-targets"  # key "namespaces": one compute-target namespace a line
+LEADER_LEASE: Final = "routerd-leader"
+
+FIELD_MANAGER: Final = "slipway"
+ROUTER_FIELD_MANAGER: Final = "routerd"
+
+# --- Labels and annotations -------------------------------------------------------------------
+MANAGED_BY: Final = "app.kubernetes.io/managed-by"  # always "slipway"
+MANAGED_BY_SLIPWAY: Final = "slipway"
+APP_NAME: Final = "app.kubernetes.io/name"  # "routerd", "slipway-artifacts", "online-deployment"
+STUDIO: Final = "slipway.dev/studio"  # UUID of the studio that made the object
+ENDPOINT: Final = "slipway.dev/endpoint"
+DEPLOYMENT: Final = "slipway.dev/deployment"
+REVISION: Final = "slipway.dev/revision"  # pod template label: which revision of our Deployment
+RUNTIME: Final = "slipway.dev/runtime"  # node label; "process" on the embedded cluster
+RUNTIME_PROCESS: Final = "process"
+
+# --- Containers of a model pod ----------------------------------------------------------------
+SERVER_CONTAINER: Final = "server"
+FETCH_CONTAINER: Final = "storage"
+SCORING_PORT: Final = 5001
+
+# --- Ports of a router pod (on POD_IP) --------------------------------------------------------
+INFERENCE_PORT: Final = 8080
+ADMIN_PORT: Final = 9902
+ARTIFACTS_PORT: Final = 9910
+
+# --- Headers ----------------------------------------------------------------------------------
+ADMIN_TOKEN_HEADER: Final = "x-slipway-token"
+PIN_HEADER: Final = "azureml-model-deployment"
+REASON_HEADER: Final = "x-slipway-reason"
+MODEL_STATUS_HEADER: Final = "ms-azureml-model-error-statuscode"
+COLD_START_HEADER: Final = "x-slipway-cold-start"  # milliseconds a request waited because no replica was ready
+ENDPOINT_PATH: Final = "/api/v1/endpoint/"
+SERVICE_PATH: Final = "/api/v1/service/"
+
+# --- Admin API (JSON; every path but the two probes asks for ADMIN_TOKEN_HEADER) ----------------
+ADMIN_HEALTHZ: Final = "/healthz"
+ADMIN_READYZ: Final = "/readyz"
+ADMIN_METRICS: Final = "/metrics"
+ADMIN_SAMPLES: Final = "/v1/samples"  # ?after=SEQ  -> {"router", "next", "samples": [Sample]}
+ADMIN_DECISIONS: Final = "/v1/decisions"  # ?after=SEQ -> {"router", "next", "decisions": [Decision]}
+ADMIN_TABLE: Final = "/v1/table"  # -> {"router", "endpoints": {"namespace/name": {...}}}
+ADMIN_INVOKE: Final = "/v1/invoke"  # POST, see routerd.admin
+
+# --- Artifact cache (routerd.artifacts; HTTP on ARTIFACTS_PORT) ----------------------------------
+ARTIFACTS_BLOBS: Final = "/v1/blobs/"  # + SHA-256; HEAD, PUT ?offset=&total=, GET, DELETE
+ARTIFACTS_TOKEN_HEADER: Final = "x-slipway-token"  # upload token or download token
+ARTIFACTS_RECEIVED_HEADER: Final = "x-slipway-received"  # on 404 and 409: bytes the cache has so far
+ARTIFACTS_CHUNK_BYTES: Final = 4 * 1024 * 1024  # the most one PUT should carry through an API server's proxy
+
+# --- Images on the embedded cluster -------------------------------------------------------------
+# The embedded cluster's image store maps these references to directories (clusters/embedded/images.py).
+EMBEDDED_SLIPWAY_IMAGE: Final = "slipway.local/slipway:embedded"
+EMBEDDED_BUILDER_IMAGE: Final = "slipway.local/builder:embedded"  # may reach a package index, as the others need not
+EMBEDDED_ENVIRONMENT_REPOSITORY: Final = "slipway.local/environment"
+
+_LABEL_LIMIT: Final = 63
+
+
+def workload_name(*, endpoint: str, deployment: str) -> str:
+    """Name of the workload, Service, NetworkPolicy, ... of one deployment; at most 63 characters.
+
+    Endpoint and deployment names hold single dashes only, so two dashes between them are unambiguous.
+    """
+    name = f"{endpoint}--{deployment}"
+    if len(name) <= _LABEL_LIMIT:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{name[: _LABEL_LIMIT - 9]}-{digest}"
+
+
+def key_hash(key: str) -> str:
+    """SHA-256 of an endpoint key as lower-case hex: the only form of a key that enters a cluster."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def sign_download_token(*, digests: Iterable[str], signing_key: str) -> str:
+    """A token that lets its bearer download these blobs (SHA-256, hex) from the artifact cache, and nothing else.
+
+    Stateless, `base64url({"digests": [...]}).hex(HMAC-SHA256)`, and the same for the same digests, so that a
+    Secret holding it does not change at every apply. It is valid until the signing key changes.
+    """
+    claims = json.dumps({"digests": sorted(set(digests))}, separators=(",", ":"))
+    payload = base64.urlsafe_b64encode(claims.encode()).decode().rstrip("=")
+    return f"{payload}.{hmac.new(signing_key.encode(), payload.encode(), hashlib.sha256).hexdigest()}"
+
+
+def _crd(*, plural: str, kind: str, scope: str, spec: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "object", "required": ["spec"], "properties": {"spec": spec}}
+    if "status" in extra.get("subresources", {}):
+        schema["properties"]["status"] = _open_object()
+    version = {"name": VERSION, "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{plural}.{GROUP}", "labels": {MANAGED_BY: MANAGED_BY_SLIPWAY}},
+        "spec": {
+            "group": GROUP,
+            "scope": scope,
+            "names": {
+                "plural": plural,
+                "singular": kind.lower(),
+                "kind": kind,
+                "listKind": f"{kind}List",
+            },
+            "versions": [version | extra],
+        },
+    }
+
+
+def _open_object() -> dict[str, Any]:
+    return {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+
+
+def _map_of(values: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "additionalProperties": values}
+
+
+def _integer(*, minimum: int, maximum: int | None = None) -> dict[str, Any]:
+    bounds = {"minimum": minimum} | ({} if maximum is None else {"maximum": maximum})
+    return {"type": "integer", **bounds}
+
+
+def _object(properties: dict[str, Any], *, required: tuple[str, ...] = ()) -> dict[str, Any]:
+    shape: dict[str, Any] = {"type": "object", "properties": properties}
+    return shape | ({"required": list(required)} if required else {})
+
+
+def _list_by(key: str, item: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "array",
+        "items": item,
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": [key],
+    }
+
+
+_STRING: Final[dict[str, Any]] = {"type": "string"}
+_QUANTITY: Final[dict[str, Any]] = {
+    "anyOf": [{"type": "integer"}, {"type": "string"}],
+    "x-kubernetes-int-or-string": True,
+}
+
+_KEY = _object({"name": _STRING, "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"}})
+_SCALE = _object(
+    {
+        # "auto": routerd owns the replica count between min and max. "fixed": it never touches it.
+        "mode": {"type": "string", "enum": ["auto", "fixed"]},
+        "min": _integer(minimum=0),
+        "max": _integer(minimum=1),
+        "targetUtilization": _integer(minimum=1, maximum=100),  # percent of all slots busy
+        "scaleDownDelaySeconds": _integer(minimum=1),
+    },
+    required=("mode", "min", "max"),
+)
+_DEPLOYMENT = _object(
+    {
+        "name": _STRING,
+        "service": _STRING,  # its EndpointSlices are the replicas; same namespace
+        "workload": _STRING,  # apps/v1 Deployment to scale; same namespace
+        "maxConcurrentRequestsPerInstance": _integer(minimum=1),
+        "maxQueue": _integer(minimum=0),  # requests waiting in the router, over all replicas
+        "maxQueueWaitMs": _integer(minimum=0),
+        "requestTimeoutMs": _integer(minimum=1, maximum=300_000),
+        "scale": _SCALE,
+    },
+    required=(
+        "name",
+        "service",
+        "workload",
+        "maxConcurrentRequestsPerInstance",
+        "maxQueue",
+        "maxQueueWaitMs",
+        "requestTimeoutMs",
+        "scale",
+    ),
+)
+_PERCENT = _integer(minimum=0, maximum=100)
+
+
+def online_endpoint_crd() -> dict[str, Any]:
+    """The CustomResourceDefinition of OnlineEndpoint: one endpoint as the routers see it."""
+    spec = _object(
+        {
+            "auth": _object(
+                {
+                    "mode": {"type": "string", "enum": ["key", "none"]},
+                    "keyRevision": _integer(minimum=0),  # grows by one at every change of keys
+                    "keys": _list_by("name", _KEY),
+                },
+                required=("mode",),
+            ),
+            "traffic": _map_of(_PERCENT),  # deployment -> percent; 0 or 100 in total
+            "mirror": _map_of(_integer(minimum=0, maximum=50)),
+            "deployments": _list_by("name", _DEPLOYMENT),
+        },
+        required=("auth",),
+    )
+    columns = [
+        {
+            "name": "Ready",
+            "type": "string",
+            "jsonPath": '.status.conditions[?(@.type=="Ready")].status',
+        },
+        {
+            "name": "Reason",
+            "type": "string",
+            "jsonPath": '.status.conditions[?(@.type=="Ready")].reason',
+        },
+        {"name": "Address", "type": "string", "jsonPath": ".status.address"},
+        {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+    ]
+    extra = {"subresources": {"status": {}}, "additionalPrinterColumns": columns}
+    return _crd(plural="onlineendpoints", kind="OnlineEndpoint", scope="Namespaced", spec=spec, extra=extra)
+
+
+def instance_type_crd() -> dict[str, Any]:
+    """The CustomResourceDefinition of InstanceType: the shape Azure ML uses, under our own group."""
+    resources = _object({"requests": _map_of(_QUANTITY), "limits": _map_of(_QUANTITY)})
+    spec = _object(
+        {
+            "nodeSelector": _map_of(_STRING),
+            "tolerations": {"type": "array", "items": _open_object()},
+            "resources": resources,
+        }
+    )
+    columns = [
+        {"name": "CPU", "type": "string", "jsonPath": ".spec.resources.limits.cpu"},
+        {"name": "Memory", "type": "string", "jsonPath": ".spec.resources.limits.memory"},
+        {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+    ]
+    extra = {"additionalPrinterColumns": columns}
+    return _crd(plural="instancetypes", kind="InstanceType", scope="Cluster", spec=spec, extra=extra)

@@ -1,0 +1,82 @@
+"""What the parts that observe, scale and report may ask of the running router.
+
+`daemon.Daemon` implements `Router`; load, scaler, status and admin take it as a parameter and start as
+
+    async def run_load(router: Router) -> None
+    async def run_scaler(router: Router) -> None
+    async def run_status(router: Router) -> None
+    async def run_admin(router: Router) -> None
+
+Each runs until cancelled. An exception that leaves one of them ends the control process (HAProxy goes on
+serving, the supervisor starts a new control process), so they catch what they can act on.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from lightkube.core.async_client import AsyncClient
+
+from routerd.haproxy.runtime import Runtime
+from routerd.routes import RoutingTable
+from routerd.settings import Settings
+from routerd.slots import SlotTable
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One condition of an OnlineEndpoint, without its times."""
+
+    type: str  # "Ready"
+    status: bool
+    reason: str  # Answering, NoReadyReplica, NameTaken, InvalidSpec, NoTraffic
+    message: str
+
+
+@dataclass(frozen=True)
+class InForce:
+    """What HAProxy serves for one endpoint at this moment, read back after the change was made."""
+
+    generation: int
+    key_revision: int
+    conditions: tuple[Condition, ...] = ()
+    deployments: tuple[str, ...] = ()  # names that HAProxy routes
+
+
+class Router(Protocol):
+    """The running router, as its observers see it."""
+
+    @property
+    def settings(self) -> Settings: ...
+
+    @property
+    def runtime(self) -> Runtime: ...
+
+    @property
+    def kube(self) -> AsyncClient | None:
+        """None when the router runs without an API server."""
+        ...
+
+    def table(self) -> RoutingTable | None:
+        """The table wanted now; None before the first list of everything is complete."""
+        ...
+
+    def slots(self) -> SlotTable:
+        """Which HAProxy backend serves which deployment now."""
+        ...
+
+    def in_force(self) -> Mapping[str, InForce]:
+        """`namespace/name` -> what HAProxy really has; an endpoint it does not serve is absent or not Ready."""
+        ...
+
+    def ready(self) -> bool:
+        """HAProxy answers and the first table is in force; False while draining."""
+        ...
+
+    async def wait_change(self, *, seen: int) -> int:
+        """Wait until the table or what is in force differs from version `seen` (0 at first); the new version."""
+        ...
+
+    def report_service_time(self, *, slot: str, seconds: float) -> None:
+        """Tell callers that are refused (429) when to come back: the mean time one request takes on `slot`."""
+        ...

@@ -1,0 +1,173 @@
+"""Reads the spec of one OnlineEndpoint: every field checked, and every fault told in one sentence. Pure."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from routerd.routes import (
+    INVALID_SPEC,
+    MAX_SPLIT,
+    DeploymentRoute,
+    EndpointRoute,
+    Object,
+    Problem,
+    Replica,
+    ScaleSpec,
+)
+
+_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+
+
+class SpecError(ValueError):
+    """A field of an OnlineEndpoint that the router cannot act on."""
+
+
+def read_endpoint(item: Object, *, replicas: Mapping[tuple[str, str], tuple[Replica, ...]]) -> EndpointRoute:
+    """One OnlineEndpoint (a dictionary) as the router understands it; `replicas` by (namespace, Service).
+
+    What is wrong with it becomes problems, never an exception.
+    """
+    metadata = item.get("metadata") or {}
+    spec = item.get("spec") or {}
+    namespace, name = str(metadata.get("namespace", "")), str(metadata.get("name", ""))
+    problems: list[Problem] = []
+    deployments = []
+    for raw in _list(spec.get("deployments")):
+        try:
+            deployments.append(_deployment(raw, namespace=namespace, replicas=replicas))
+        except SpecError as error:
+            problems.append(Problem(type="Ready", reason=INVALID_SPEC, message=str(error)))
+    auth = _Auth.read(spec.get("auth"), problems=problems)
+    known = {d.name for d in deployments}
+    traffic = _weights(spec.get("traffic"), field_name="traffic", known=known, problems=problems)
+    mirror = _weights(spec.get("mirror"), field_name="mirror", known=known, problems=problems)
+    if len(mirror) > 1:
+        problems.append(_invalid("spec.mirror names several deployments: only one deployment can mirror."))
+        mirror = ()
+    if not _NAME.fullmatch(name):
+        problems.append(_invalid(f"metadata.name {name!r} is not a name the router can route."))
+    if sum(percent for _, percent in traffic) > 100:
+        problems.append(_invalid("spec.traffic adds up to more than 100 percent."))
+        traffic = ()
+    if len(traffic) > MAX_SPLIT:
+        problems.append(_invalid(f"spec.traffic names more than {MAX_SPLIT} deployments."))
+        traffic = ()
+    return EndpointRoute(
+        namespace=namespace,
+        name=name,
+        uid=str(metadata.get("uid", "")),
+        generation=int(metadata.get("generation") or 0),
+        auth_mode=auth.mode,
+        key_revision=auth.revision,
+        keys=auth.keys,
+        traffic=traffic,
+        mirror=mirror,
+        deployments=tuple(sorted(deployments, key=lambda d: d.name)),
+        problems=tuple(problems),
+        routed=auth.usable and bool(_NAME.fullmatch(name)),
+    )
+
+
+def _invalid(message: str) -> Problem:
+    return Problem(type="Ready", reason=INVALID_SPEC, message=message)
+
+
+@dataclass(frozen=True)
+class _Auth:
+    mode: Literal["key", "none"]
+    revision: int
+    keys: tuple[tuple[str, str], ...]
+    usable: bool
+
+    @classmethod
+    def read(cls, raw: Any, *, problems: list[Problem]) -> "_Auth":
+        auth = raw if isinstance(raw, Mapping) else {}
+        mode, revision = auth.get("mode"), auth.get("keyRevision") or 0
+        if mode == "none":
+            return cls(mode="none", revision=int(revision), keys=(), usable=True)
+        if mode != "key":
+            problems.append(_invalid(f"spec.auth.mode is {mode!r}: only key and none are known."))
+            return cls(mode="key", revision=int(revision), keys=(), usable=False)
+        keys = []
+        for raw_key in _list(auth.get("keys")):
+            key = raw_key if isinstance(raw_key, Mapping) else {}
+            digest = str(key.get("sha256", ""))
+            if _DIGEST.fullmatch(digest) and re.fullmatch(r"[A-Za-z0-9._-]{1,63}", str(key.get("name"))):
+                keys.append((str(key["name"]), digest))
+            else:
+                problems.append(_invalid(f"spec.auth.keys: {key.get('name')!r} is not a usable key."))
+        return cls(mode="key", revision=int(revision), keys=tuple(keys), usable=True)
+
+
+def _weights(raw: Any, *, field_name: str, known: set[str], problems: list[Problem]) -> tuple[tuple[str, int], ...]:
+    weights = []
+    if raw is not None and not isinstance(raw, Mapping):
+        problems.append(_invalid(f"spec.{field_name} is {raw!r}: deployments with percents are needed."))
+        return ()
+    for name, percent in sorted((raw or {}).items()):
+        if not isinstance(percent, int) or not 0 <= percent <= 100:
+            problems.append(_invalid(f"spec.{field_name}.{name} is {percent!r}: 0 to 100 are allowed."))
+        elif percent and name not in known:
+            problems.append(_invalid(f"spec.{field_name} names {name}, which is not a deployment here."))
+        elif percent:
+            weights.append((name, percent))
+    return tuple(weights)
+
+
+def _list(raw: Any) -> Iterable[Any]:
+    """A list's items; anything else that is there is one (wrong) item."""
+    if raw is None:
+        return ()
+    return raw if isinstance(raw, list) else (raw,)
+
+
+def _deployment(
+    raw: Any, *, namespace: str, replicas: Mapping[tuple[str, str], tuple[Replica, ...]]
+) -> DeploymentRoute:
+    if not isinstance(raw, Mapping):
+        raise SpecError(f"spec.deployments holds {raw!r}, which is no deployment.")
+    name = str(raw.get("name", ""))
+    if not _NAME.fullmatch(name):
+        raise SpecError(f"spec.deployments: {name!r} is not a name the router can route.")
+    where = f"spec.deployments[{name}]"
+    service = str(raw.get("service") or "")
+    if not service:
+        raise SpecError(f"{where}.service is empty: name the Service whose pods answer.")
+    return DeploymentRoute(
+        name=name,
+        service=service,
+        workload=str(raw.get("workload") or service),
+        concurrency=_number(raw, "maxConcurrentRequestsPerInstance", where=where, least=1),
+        max_queue=_number(raw, "maxQueue", where=where),
+        max_queue_wait_ms=_number(raw, "maxQueueWaitMs", where=where),
+        request_timeout_ms=_number(raw, "requestTimeoutMs", where=where, least=1, most=300_000),
+        scale=_scale(raw.get("scale") or {}, where=f"{where}.scale"),
+        replicas=replicas.get((namespace, service), ()),
+    )
+
+
+def _scale(raw: Any, *, where: str) -> ScaleSpec:
+    mode = raw.get("mode") if isinstance(raw, Mapping) else None
+    if mode not in ("auto", "fixed"):
+        raise SpecError(f"{where}.mode is {mode!r}: only auto and fixed are known.")
+    least, most = _number(raw, "min", where=where), _number(raw, "max", where=where, least=1)
+    if least > most:
+        raise SpecError(f"{where}.min is {least}, more than max ({most}).")
+    defaults = {"targetUtilization": 70, "scaleDownDelaySeconds": 60}
+    merged = defaults | {k: v for k, v in raw.items() if v is not None}
+    return ScaleSpec(
+        mode="auto" if mode == "auto" else "fixed",
+        min=least,
+        max=most,
+        target_utilization=_number(merged, "targetUtilization", where=where, least=1, most=100),
+        scale_down_delay_s=_number(merged, "scaleDownDelaySeconds", where=where, least=1),
+    )
+
+
+def _number(raw: Object, key: str, *, where: str, least: int = 0, most: int = 2**31 - 1) -> int:
+    value = raw.get(key)
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise SpecError(f"{where}.{key} is {value!r}: a whole number from {least} to {most} is needed.")
+    return value

@@ -1,0 +1,175 @@
+"""HAProxy's configuration as text: settings, slots and servers in, two files out. Pure.
+
+`haproxy.cfg` follows from the settings alone and changes with a release of routerd. `slots.cfg` holds one
+line per slot and one per server, and is rewritten whenever they change, so that HAProxy alone comes back
+with the last table. The rules themselves are in `haproxy.cfg.template`, with an explanation per block.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from routerd import contract
+from routerd.haproxy.problems import ANSWERS, CONTENT_TYPE
+from routerd.settings import Settings
+from routerd.slots import SlotTable, slot_wait_ms
+
+_MIRROR_RESERVE: Final = 5536  # bytes of a buffer that a mirrored request's headers may take
+_HOT_BUFFERS: Final = 256  # free buffers kept at hand
+
+# The slot of a request, and from which its arrival follows: %Ts.%ms + %Th + %Ti. At most 128 characters.
+_LOBBY_FORMAT: Final = "%[var(txn.be)]|%Ts|%ms|%Th|%Ti"
+_QUICK_SPLIT: Final = 3  # deployments chosen among by HAProxy's own rules; Lua takes over where there are more
+
+# The access record, one tab-separated datagram per logged request: (field, HAProxy's expression).
+# Times are milliseconds, -1 when the request never got there. "-" or nothing: not known.
+LOG_FIELDS: Final[tuple[tuple[str, str], ...]] = (
+    ("request_id", "%[var(txn.rid)]"),
+    ("client", "%ci"),
+    ("endpoint", "%[var(txn.ep)]"),
+    ("slot", "%[var(txn.be)]"),
+    ("replica", "%s"),
+    ("method", "%HM"),
+    ("status", "%ST"),
+    ("handshake_ms", "%Th"),
+    ("receive_ms", "%TR"),
+    ("queue_ms", "%Tw"),
+    ("connect_ms", "%Tc"),
+    ("response_ms", "%Tr"),
+    ("total_ms", "%Ta"),
+    ("bytes_in", "%U"),
+    ("bytes_out", "%B"),
+    ("termination", "%ts"),
+    ("backend_connections", "%bc"),
+    ("replica_connections", "%sc"),
+    ("queue_position", "%bq"),
+    ("key", "%[var(txn.kid)]"),
+    ("reason", "%[var(txn.reason)]"),
+    ("held_ms", "%[var(txn.held)]"),  # only of requests that waited in the lobby
+    ("forwarded_for", "%[var(txn.client)]"),  # the caller, where the record comes from the second hop
+)
+
+LOBBY: Final = "LOBBY"  # no pod has capitals in its name
+LOBBY_ID: Final = 9999
+
+# Kubernetes says who is ready, a moment late. A replica that refuses a connection goes out of rotation at
+# once, so that its request and those behind it go to another; HAProxy then knocks until it is back.
+_HEALTH: Final = (
+    "check inter 30s fastinter 500ms downinter 250ms rise 1 fall 2 observe layer4 error-limit 1 on-error mark-down"
+)
+
+
+@dataclass(frozen=True, order=True)
+class Server:
+    """A replica as one server of a slot."""
+
+    name: str
+    address: str
+    port: int
+    max_connections: int
+
+    def options(self) -> str:
+        """The words after the name, the same for a `server` line and for `add server`."""
+        return f"{_host(self.address)}:{self.port} maxconn {self.max_connections} {_HEALTH}"
+
+
+def _host(address: str) -> str:
+    return f"ipv6@{address}" if ":" in address else address
+
+
+def render_config(settings: Settings, *, sizes: Mapping[int, int]) -> str:
+    """`haproxy.cfg` for these settings and numbers of slots per wait class (milliseconds)."""
+    values = _placeholders(settings, slots=sum(sizes.values()))
+    classes = [_fill(_read("wait_class.cfg.template"), values | {"WAIT_MS": str(wait)}) for wait in sorted(sizes)]
+    return _fill(_read("haproxy.cfg.template"), values | {"WAIT_CLASSES": "\n".join(classes)})
+
+
+def lobby_server(run_dir: Path) -> str:
+    """The words of every slot's last resort: requests that find no replica wait there."""
+    return f"server {LOBBY} unix@{run_dir}/lobby.sock backup id {LOBBY_ID} send-proxy-v2 proxy-v2-options unique-id"
+
+
+def render_slots(slots: SlotTable, *, servers: Mapping[str, Iterable[Server]], run_dir: Path) -> str:
+    """`slots.cfg`: every slot with the servers it has now."""
+    lines = ["# Written by routerd: every slot with the replicas it has now.", ""]
+    for slot in slots.names():
+        lines.append(f"backend {slot} from wait{slot_wait_ms(slot)}")
+        lines += [f"    server {s.name} {s.options()}" for s in sorted(servers.get(slot, ()))]
+        lines.append(f"    {lobby_server(run_dir)}")
+    return "\n".join(lines) + "\n"
+
+
+def render_lua() -> str:
+    """`routerd.lua` as shipped."""
+    return _read("lua/routerd.lua")
+
+
+def _read(name: str) -> str:
+    return (Path(__file__).parent / name).read_text()
+
+
+def _placeholders(settings: Settings, *, slots: int) -> dict[str, str]:
+    values = {
+        "RUN": str(settings.run_dir),
+        "MAX_CONNECTIONS": str(settings.usable_connections(slots=slots)),
+        "BUFFER_BYTES": str(settings.buffer_bytes),
+        "HOT_BYTES": str(_HOT_BUFFERS * settings.buffer_bytes),
+        "LOBBY_FORMAT": _LOBBY_FORMAT,
+        "COLD_START_HEADER": contract.COLD_START_HEADER,
+        "MIRROR_BYTES": str(settings.buffer_bytes - _MIRROR_RESERVE),
+        "MAX_BODY_BYTES": str(settings.max_body_bytes),
+        "BIND": f"{_host(settings.bind)}:{settings.inference_port}",
+        "LOG_SAMPLE": str(settings.log_sample),
+        "LOG_FORMAT": r"\t".join(expression for _, expression in LOG_FIELDS),
+        "REASON_HEADER": contract.REASON_HEADER,
+        "PIN_HEADER": contract.PIN_HEADER,
+        "MODEL_STATUS_HEADER": contract.MODEL_STATUS_HEADER,
+        "ENDPOINT_PATH": contract.ENDPOINT_PATH,
+        "SERVICE_PATH": contract.SERVICE_PATH,
+        "SPLIT_RULES": _split_rules(),
+        "ERRORS": _errors({400: "bad_request", 408: "request_timeout", 413: "payload_too_large"}),
+        "SLOT_ERRORS": _slot_errors(settings),
+    }
+    return values | {f"ANSWER_{code}": _answer(code) for code in ANSWERS}
+
+
+def _fill(template: str, values: Mapping[str, str]) -> str:
+    """The template with every @NAME@ replaced, once; an unknown name is a KeyError."""
+    return re.sub(r"@([A-Za-z_]+)@", lambda match: values[match[1]], template)
+
+
+def _split_rules() -> str:
+    """The first cumulative percent above the dice names the slot."""
+    rules = [
+        f"    http-request set-var(txn.be) var(txn.rec),field(4,|),field({2 * n},:) if "
+        f"split {{ var(txn.rec),field(4,|),field({2 * n - 1},:),sub(txn.dice) gt 0 }}"
+        for n in range(1, _QUICK_SPLIT + 1)
+    ]
+    return "\n".join(rules)
+
+
+def _answer(code: str) -> str:
+    answer = ANSWERS[code]
+    return (
+        f"status {answer.status} content-type {CONTENT_TYPE} "
+        f"hdr {contract.REASON_HEADER} {code} string '{answer.body()}'"
+    )
+
+
+def _errors(codes: Mapping[int, str]) -> str:
+    return "\n".join(f"    http-error {_answer(code)}" for _, code in sorted(codes.items()))
+
+
+def _slot_errors(settings: Settings) -> str:
+    fixed = {
+        400: "bad_request",
+        408: "request_timeout",
+        502: "model_broke_off",
+        504: "model_timeout",
+    }
+    text = f"%[lua.reason,map_str({settings.run_dir}/problems.map)]"
+    header = f'hdr {contract.REASON_HEADER} "%[lua.reason]"'
+    unavailable = f'    http-error status 503 content-type {CONTENT_TYPE} {header} lf-string "{text}"'
+    return f"{_errors(fixed)}\n{unavailable}"

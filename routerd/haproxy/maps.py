@@ -1,0 +1,125 @@
+"""The files HAProxy starts from, and their records.
+
+    haproxy.cfg routerd.lua problems.map     follow from the settings and this release
+    endpoints.map keys.map pins.map slots.map    the table in force
+    slots.cfg                                every slot with its servers
+    slots.json servers.json                  the same as data: slots.cfg is made from them anew at each start
+
+Files are replaced, never written in place, so HAProxy can be started at any moment. `slots.json` is written
+*before* a change is made in HAProxy (a new control process must not give a slot in use to another
+deployment), the others right after it.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final
+
+from routerd.haproxy.config import Server, render_config, render_lua, render_slots
+from routerd.haproxy.problems import problems_map
+from routerd.settings import Settings
+from routerd.slots import SlotTable
+
+FORMAT: Final = "2"  # grows when records in maps change: those of another release mean nothing to our rules
+MAP_NAMES: Final = ("slots", "keys", "pins", "endpoints")  # in the order in which a new endpoint needs them
+
+
+class HaproxyFiles:
+    """The run directory as HAProxy's starting point."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._written: dict[str, str] = {}
+        self._kept: dict[str, object] = {}  # what the files were last made from, so that unchanged ones cost nothing
+
+    @property
+    def configuration(self) -> tuple[Path, Path]:
+        """What HAProxy is started with, in order."""
+        return self._path("haproxy.cfg"), self._path("slots.cfg")
+
+    def map_path(self, name: str) -> Path:
+        """Where a map lies; HAProxy knows it by this path."""
+        return self._path(f"{name}.map")
+
+    def prepare(self) -> SlotTable:
+        """Write everything HAProxy needs to start with the last table (or an empty one); the slots it will have."""
+        self._settings.run_dir.mkdir(parents=True, exist_ok=True)
+        slots = self.read_slots()
+        self._write("routerd.lua", render_lua())
+        self._write("problems.map", _as_map(problems_map()))
+        self._write("state.map", "")
+        self.write_slots(slots)
+        self.write_servers(slots, servers=self.read_servers())
+        for name in MAP_NAMES:
+            if not self.map_path(name).exists() or not self.understood():
+                self._write(f"{name}.map", "")
+        self._write("format", FORMAT)
+        return slots
+
+    def understood(self) -> bool:
+        """Whether what lies here, and any HAProxy that runs from it, was written in this release's format."""
+        path = self._path("format")
+        return path.exists() and path.read_text() == FORMAT
+
+    def read_slots(self) -> SlotTable:
+        """The slots on disk, with at least as many of each class as the settings ask for."""
+        path = self._path("slots.json")
+        slots = SlotTable.from_json(path.read_text()) if path.exists() else SlotTable()
+        sizes = {wait: max(count, self._settings.slots.get(wait, 0)) for wait, count in slots.sizes.items()}
+        return SlotTable(sizes={**self._settings.slots, **sizes}, owners=slots.owners, resting=slots.resting)
+
+    def write_slots(self, slots: SlotTable) -> None:
+        """Keep the slot table, and the wait classes HAProxy must know."""
+        if self._is_kept("slots.json", slots):
+            return
+        self._write("slots.json", slots.to_json())
+        self._write("haproxy.cfg", render_config(self._settings, sizes=slots.sizes))
+
+    def read_servers(self) -> dict[str, tuple[Server, ...]]:
+        """The servers HAProxy would start with, by slot."""
+        path = self._path("servers.json")
+        if not path.exists():
+            return {}
+        data = json.loads(path.read_text())
+        return {slot: tuple(Server(*row) for row in rows) for slot, rows in data.items()}
+
+    def write_servers(self, slots: SlotTable, *, servers: Mapping[str, Iterable[Server]]) -> None:
+        """Keep the servers, for HAProxy and for the next `prepare`."""
+        if self._is_kept("slots.cfg", (slots.sizes, servers)):
+            return
+        rows = {
+            slot: [[s.name, s.address, s.port, s.max_connections] for s in sorted(found)]
+            for slot, found in sorted(servers.items())
+            if found
+        }
+        self._write("servers.json", json.dumps(rows))
+        self._write("slots.cfg", render_slots(slots, servers=servers, run_dir=self._settings.run_dir))
+
+    def write_maps(self, maps: Mapping[str, Mapping[str, str]]) -> None:
+        """Keep the entries of `endpoints`, `keys`, `pins` and `slots`."""
+        for name in MAP_NAMES:
+            if not self._is_kept(f"{name}.map", maps[name]):
+                self._write(f"{name}.map", _as_map(maps[name]))
+
+    def _is_kept(self, name: str, content: object) -> bool:
+        if self._kept.get(name) == content:
+            return True
+        self._kept[name] = content
+        return False
+
+    def _path(self, name: str) -> Path:
+        return self._settings.run_dir / name
+
+    def _write(self, name: str, text: str) -> None:
+        if self._written.get(name) == text:
+            return
+        target = self._path(name)
+        partial = target.with_name(f".{name}.new")
+        partial.write_text(text)
+        partial.chmod(0o600)
+        partial.replace(target)
+        self._written[name] = text
+
+
+def _as_map(entries: Mapping[str, str]) -> str:
+    return "".join(f"{key} {value}\n" for key, value in sorted(entries.items()))

@@ -1,0 +1,334 @@
+"""Makes HAProxy run what the routing table says, and says what it really runs.
+
+Level-triggered: `offer` only leaves the newest table and wakes the loop. A turn recomputes everything:
+
+    read back (at the start, after an error, after HAProxy was restarted)
+      └─> give slots (a reload when a class has none left)
+            └─> plan ──> apply ──> read the touched parts back ──> plan ... until nothing is left to do now
+                  └─> write the files HAProxy would start from ──> report what is in force
+
+An endpoint is reported with its new generation only after a plan made from what was read back holds
+nothing for it any more. Replicas on their way out keep the loop looking (10 ms, then slower) without
+keeping their endpoint from being in force. Only this class changes HAProxy's maps, slots and servers.
+"""
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping, Set
+from dataclasses import replace
+from typing import Final
+
+from routerd.conditions import ready_condition
+from routerd.control import InForce
+from routerd.haproxy.maps import MAP_NAMES, HaproxyFiles
+from routerd.haproxy.process import HaproxyError, trim_log
+from routerd.haproxy.reload import reload_haproxy
+from routerd.haproxy.runtime import CommandRefused, Runtime, RuntimeUnavailable
+from routerd.plan import Plan, Running, ServerKey, make_plan, serving_replicas
+from routerd.routes import EndpointRoute, RoutingTable
+from routerd.settings import Settings
+from routerd.slots import NoFreeSlotError, SlotOwner, SlotTable
+from routerd.wanted import Wanted, assign_slots, want, without_slots
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_SECONDS: Final = 0.5
+RELOAD_PAUSE_SECONDS: Final = 5.0  # reloads double the concurrency for a moment: never one after the other
+READ_BACK_SECONDS: Final = 5.0  # what is believed of HAProxy is never older
+_SOONEST_LOOK: Final = 0.01
+_SLOWEST_LOOK: Final = 0.25
+_ROUNDS: Final = 50  # plans in one turn; each moves a replica or an entry one step on
+_EXPECTED_REFUSAL: Final = "del server"  # its last connection is just closing: the next look tries again
+
+
+class Reconciler:
+    """The one writer of HAProxy's state; `clock` gives unix seconds."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        files: HaproxyFiles,
+        runtime: Runtime,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings = settings
+        self._files = files
+        self._runtime = runtime
+        self._clock = clock
+        self._slots = files.read_slots()
+        self._sizes = self._slots.sizes  # what HAProxy is known to start with
+        self._table: RoutingTable | None = None
+        self._running: Running | None = None
+        self._worker: int | None = None
+        self._read_at = 0.0
+        self._reload_not_before = 0.0
+        self._draining: dict[ServerKey, float] = {}
+        self._retry_after: dict[str, int] = {}
+        self._in_force: dict[str, InForce] = {}
+        self._settled = False
+        self._version = 1
+        self._wake = asyncio.Event()
+        self._changed = asyncio.Condition()
+        self._look = _SOONEST_LOOK
+        self._reached: tuple[object, ...] | None = None  # what was in force, with nothing left to do
+
+    def offer(self, table: RoutingTable) -> None:
+        """Take a new table; it is in force when `in_force` says so."""
+        if table != self._table:
+            self._table = table
+            self._wake.set()
+
+    def table(self) -> RoutingTable | None:
+        """The newest table offered."""
+        return self._table
+
+    def slots(self) -> SlotTable:
+        """Which slot serves which deployment."""
+        return self._slots
+
+    def in_force(self) -> Mapping[str, InForce]:
+        """What HAProxy has, by `namespace/name`, as of the last read-back."""
+        return self._in_force
+
+    def settled(self) -> bool:
+        """HAProxy answers, and the first table has been brought into force."""
+        return self._settled and self._running is not None
+
+    def report_service_time(self, *, slot: str, seconds: float) -> None:
+        """Keep Retry-After of a slot at the whole seconds one request takes (1 to 300)."""
+        retry_after = min(300, max(1, math.ceil(seconds)))
+        if self._retry_after.get(slot, 1) != retry_after:
+            self._retry_after = {**self._retry_after, slot: retry_after}
+            self._wake.set()
+
+    async def wait_change(self, *, seen: int) -> int:
+        """Wait until the table or what is in force is newer than version `seen`; the version."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._version > seen)
+            return self._version
+
+    async def run(self) -> None:
+        """Turn until cancelled."""
+        pause = 0.0
+        while True:
+            try:
+                delay = await self._turn()
+                pause = 0.0
+            except (RuntimeUnavailable, CommandRefused, HaproxyError) as error:
+                self._note_trouble(error)
+                delay = pause = min(0.5, pause * 2 or 0.05)
+            await self._sleep(delay)
+
+    async def _sleep(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+        self._wake.clear()
+
+    def _note_trouble(self, error: Exception) -> None:
+        if self._running is not None:
+            log.warning("HAProxy does not follow, reading it back: %s", error)
+        self._running = None
+        self._wake.clear()
+
+    async def _turn(self) -> float:
+        """One turn; seconds until the next one unless something wakes it."""
+        await self._check_worker()
+        trim_log(self._settings.run_dir)
+        if self._running is None or self._clock() - self._read_at > READ_BACK_SECONDS:
+            self._running = await self._read_back()
+        if self._table is None:
+            return HEARTBEAT_SECONDS
+        table = self._table
+        if self._is_reached():
+            await self._wake_slots()
+            return HEARTBEAT_SECONDS
+        self._give_slots(table)
+        await self._reload_for_slots(table)
+        served, unserved = without_slots(table, slots=self._slots, missing=self._missing_slots())
+        plan = await self._converge(served)
+        await self._publish(table, pending=plan.endpoints | unserved)
+        await self._wake_slots()
+        self._reached = None
+        if not plan.waiting:
+            self._look = _SOONEST_LOOK
+            if not unserved:
+                self._reached = self._state_now()
+            return HEARTBEAT_SECONDS
+        self._look = min(_SLOWEST_LOOK, self._look * 1.5)
+        return self._look
+
+    def _state_now(self) -> tuple[object, ...]:
+        """All that a plan follows from; each is replaced when it changes, never changed in place."""
+        return self._table, self._slots, self._running, self._retry_after
+
+    def _is_reached(self) -> bool:
+        return self._reached is not None and all(
+            then is now for then, now in zip(self._reached, self._state_now(), strict=True)
+        )
+
+    async def _check_worker(self) -> None:
+        """A worker with another process id was started from the files: nothing believed of it counts."""
+        worker, _ = await self._runtime.process_ids()
+        if self._worker is not None and worker != self._worker:
+            log.warning("HAProxy was restarted: process %s follows %s", worker, self._worker)
+            self._running = None
+        self._worker = worker
+
+    async def _read_back(self) -> Running:
+        self._read_at = self._clock()
+        paths = [self._files.map_path(name) for name in MAP_NAMES]
+        maps = {name: await self._runtime.show_map(p) for name, p in zip(MAP_NAMES, paths, strict=True)}
+        backends, servers = await self._runtime.show_slots()
+        return Running(maps=maps, backends=backends, servers={(s.slot, s.name): s for s in servers})
+
+    async def _read_touched(self, plan: Plan) -> Running:
+        """What runs now, where the parts a plan did not touch are believed unchanged."""
+        running = self._running or await self._read_back()
+        touched = plan.slots | {slot for slot, _ in plan.waiting}
+        maps = dict(running.maps)
+        for name in plan.maps:
+            maps[name] = await self._runtime.show_map(self._files.map_path(name))
+        if not touched:
+            return replace(running, maps=maps)
+        backends, servers = await self._runtime.show_slots(*sorted(touched))
+        others = {key: s for key, s in running.servers.items() if s.slot not in touched}
+        return Running(
+            maps=maps,
+            backends={**running.backends, **backends},
+            servers=others | {(s.slot, s.name): s for s in servers},
+        )
+
+    def _give_slots(self, table: RoutingTable) -> None:
+        """Assign slots and keep the outcome on disk before HAProxy hears of it."""
+        slots = self._slots
+        while True:
+            try:
+                self._slots = assign_slots(table, slots=slots, now=self._clock())
+                break
+            except NoFreeSlotError as full:
+                slots = slots.grow(wait_ms=full.wait_ms)
+        self._files.write_slots(self._startable())
+
+    def _startable(self) -> SlotTable:
+        """The slot table with no more slots than HAProxy is known to start with: what belongs on disk."""
+        known = SlotTable(sizes=self._sizes).names()
+        owners = {slot: self._slots.owners[slot] for slot in known if slot in self._slots.owners}
+        return SlotTable(sizes=self._sizes, owners=owners, resting=self._slots.resting)
+
+    def _missing_slots(self) -> set[str]:
+        """Slots in use that HAProxy does not have."""
+        return self._slots.owners.keys() - (self._running.backends.keys() if self._running else set())
+
+    async def _reload_for_slots(self, table: RoutingTable) -> None:
+        """Reload HAProxy when it lacks slots; while it refuses, the others are served without them."""
+        if not self._missing_slots() or self._clock() < self._reload_not_before:
+            return
+        self._reload_not_before = self._clock() + RELOAD_PAUSE_SECONDS
+        log.info("Reloading HAProxy for more slots: %s", dict(self._slots.sizes))
+        self._files.write_slots(self._slots)
+        self._write_files(self._want(table), slots=self._slots)
+        try:
+            await reload_haproxy(self._settings)
+        except HaproxyError as error:
+            log.error("More slots are needed, and missing: %s", error)  # one line per attempt
+            self._files.write_slots(self._startable())
+            return
+        self._worker, self._sizes = None, self._slots.sizes
+        self._running = await self._read_back()
+        log.info("Reloaded HAProxy for more slots: %s", dict(self._slots.sizes))
+
+    def _want(self, table: RoutingTable) -> Wanted:
+        return want(
+            table,
+            slots=self._slots,
+            hold_seconds=self._settings.hold_seconds,
+            retry_after=self._retry_after,
+        )
+
+    def _write_files(self, wanted: Wanted, *, slots: SlotTable) -> None:
+        self._files.write_maps(wanted.maps)
+        self._files.write_servers(slots, servers=wanted.servers)
+
+    async def _converge(self, table: RoutingTable) -> Plan:
+        """Apply plans until one holds nothing to do now; that one."""
+        wanted = self._want(table)
+        plan = self._plan(wanted)
+        if plan.waiting:  # what leaves is judged by its queue and its requests of this moment
+            self._running = await self._read_touched(plan)
+            plan = self._plan(wanted)
+        for _ in range(_ROUNDS):
+            self._draining = {key: self._draining.get(key, self._clock()) for key in plan.waiting}
+            if plan.empty:
+                break
+            await self._apply(plan)
+            self._running = await self._read_touched(plan)
+            plan = self._plan(wanted)
+        else:
+            raise HaproxyError(f"HAProxy does not reach what is wanted; next would be {plan.additions[:3]}")
+        self._write_files(wanted, slots=self._startable())
+        return plan
+
+    def _plan(self, wanted: Wanted) -> Plan:
+        if self._running is None:
+            raise RuntimeUnavailable("HAProxy has not been read back")
+        return make_plan(
+            wanted=wanted,
+            running=self._running,
+            slots=self._slots,
+            draining=self._draining,
+            now=self._clock(),
+            folder=self._settings.run_dir,
+        )
+
+    async def _apply(self, plan: Plan) -> None:
+        await self._runtime.change(*plan.additions)
+        try:
+            await self._runtime.change(*plan.removals)
+        except CommandRefused as refused:
+            if not refused.command.startswith(_EXPECTED_REFUSAL):
+                raise
+
+    async def _publish(self, table: RoutingTable, *, pending: Set[str]) -> None:
+        """Renew `in_force` for every endpoint that nothing is left to do for."""
+        replicas = serving_replicas(self._running, slots=self._slots)
+        found = {}
+        for endpoint in table.endpoints:
+            if not endpoint.routed or endpoint.name not in pending:
+                found[endpoint.key] = _state_of(endpoint, replicas=replicas)
+            elif endpoint.key in self._in_force:
+                found[endpoint.key] = self._in_force[endpoint.key]
+        if found == self._in_force and self._settled:
+            return
+        self._in_force, self._settled = found, True
+        async with self._changed:
+            self._version += 1
+            self._changed.notify_all()
+
+    async def _wake_slots(self) -> None:
+        """Let rested slots serve again, once HAProxy calls them empty."""
+        rest, now = self._settings.slot_rest_seconds, self._clock()
+        due = [slot for slot, since in self._slots.resting.items() if now - since >= rest]
+        if not due:
+            return
+        backends, servers = await self._runtime.show_slots(*due)
+        busy = {s.slot for s in servers} | {b.slot for b in backends.values() if b.in_flight or b.queued}
+        free = [slot for slot in due if slot not in busy]
+        self._slots = self._slots.wake(now=now, rest_seconds=rest, empty=free)
+        self._files.write_slots(self._startable())
+
+
+def _state_of(endpoint: EndpointRoute, *, replicas: Mapping[SlotOwner, int]) -> InForce:
+    names = tuple(d.name for d in endpoint.deployments) if endpoint.routed else ()
+    serving = {name: replicas.get((endpoint.namespace, endpoint.name, name), 0) for name in names}
+    return InForce(
+        generation=endpoint.generation,
+        key_revision=endpoint.key_revision,
+        conditions=(ready_condition(endpoint, serving=serving),),
+        deployments=names,
+    )

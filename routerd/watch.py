@@ -1,0 +1,236 @@
+"""From the API server to the routing table: watch, keep, build.
+
+Three levels, each with one duty:
+
+    forever          back off and begin again, whatever went wrong
+      list, then watch     take everything once, then every change; begin again after a few minutes, so that a
+                           connection that died silently cannot hide changes for long
+        one request        lightkube's list and watch
+
+OnlineEndpoints and EndpointSlices are watched per namespace, because that is all the rights the router has.
+Which namespaces: the settings say, or the ConfigMap `slipway-targets`, itself watched. An absent ConfigMap is
+"not known", never "none".
+
+Nothing is routed, and so nothing removed, before every namespace has been listed once, or has refused to be (403,
+404): a right that is missing in one must not keep the others from being served. When the API server is gone, what was
+last known stays. A namespace that is added later, or refuses no more, joins when it has been listed; one that is taken
+from the list leaves at once.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import httpx2
+from lightkube.core.async_client import AsyncClient
+from lightkube.core.exceptions import ApiError
+
+from routerd import contract
+from routerd.kubernetes import ConfigMap, EndpointSlice, OnlineEndpoint
+from routerd.routes import Object, RoutingTable
+from routerd.routing_table import build_table
+from routerd.settings import Settings
+
+log = logging.getLogger(__name__)
+
+RESYNC_SECONDS: Final = 300.0
+_FIRST_PAUSE: Final = 0.2
+_LONGEST_PAUSE: Final = 10.0
+_GATHER_SECONDS: Final = 0.005  # changes that arrive together become one table
+
+
+@dataclass
+class Store:
+    """The objects of one kind in one namespace, as last known; `listed` once they were all seen."""
+
+    items: dict[str, Object] = field(default_factory=dict)
+    listed: bool = False
+    refused: bool = False  # the API server will not let us list them
+
+    def replace(self, items: Iterable[Object]) -> None:
+        """Take a complete list."""
+        self.items = {_name(item): item for item in items}
+        self.listed, self.refused = True, False
+
+    def apply(self, kind: str, item: Object) -> None:
+        """Take one watch event (ADDED, MODIFIED or DELETED; others say nothing about the object)."""
+        if kind == "DELETED":
+            self.items.pop(_name(item), None)
+        elif kind in ("ADDED", "MODIFIED"):
+            self.items[_name(item)] = item
+
+
+def _name(item: Object) -> str:
+    return str(item["metadata"]["name"])
+
+
+@dataclass(frozen=True)
+class Feed:
+    """What to watch and where to keep it."""
+
+    client: AsyncClient
+    resource: Any
+    namespace: str
+    store: Store
+    changed: Callable[[], None]
+    only: str | None = None  # one object's name
+
+    def __str__(self) -> str:
+        return f"{self.resource.__name__} in {self.namespace}"
+
+
+async def watch_forever(feed: Feed) -> None:
+    """Keep `feed.store` up to date until cancelled, whatever the API server does."""
+    pause = 0.0
+    while True:
+        try:
+            await _list_then_watch(feed)
+            pause = 0.0
+        except (ApiError, httpx2.HTTPError, OSError) as error:
+            if pause == 0.0:
+                log.warning("Watching %s broke off, trying again: %s", feed, _reason(error))
+            if _is_refusal(error) and not feed.store.refused:
+                log.error("Not routed: %s may not be listed, the others are served meanwhile", feed)
+                feed.store.refused = True
+                feed.changed()
+            pause = min(_LONGEST_PAUSE, pause * 2 or _FIRST_PAUSE)
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 jitter, not a secret
+
+
+async def _list_then_watch(feed: Feed) -> None:
+    """One complete list and the changes after it; returns when it is time to list again."""
+    fields: Any = {"metadata.name": feed.only} if feed.only else None
+    listing = feed.client.list(feed.resource, namespace=feed.namespace, fields=fields)
+    feed.store.replace([_plain(item) async for item in listing])
+    feed.changed()
+    events = feed.client.watch(
+        feed.resource,
+        namespace=feed.namespace,
+        fields=fields,
+        resource_version=listing.resourceVersion,
+        server_timeout=int(RESYNC_SECONDS),
+    )
+    try:
+        async with asyncio.timeout(RESYNC_SECONDS * random.uniform(0.8, 1.0)):  # noqa: S311 spreads the lists
+            async for kind, item in events:
+                feed.store.apply(kind, _plain(item))
+                feed.changed()
+    except TimeoutError:
+        return
+
+
+def _is_refusal(error: Exception) -> bool:
+    return isinstance(error, ApiError) and error.status.code in (401, 403, 404)
+
+
+def _plain(item: Any) -> Object:
+    plain: Object = item.to_dict()
+    return plain
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+class Watcher:
+    """Watches all namespaces and hands every new routing table to `offer`."""
+
+    def __init__(self, settings: Settings, *, client: AsyncClient, offer: Callable[[RoutingTable], None]) -> None:
+        self._settings = settings
+        self._client = client
+        self._offer = offer
+        self._targets = Store()
+        self._known_namespaces: set[str] | None = None
+        self._stores: dict[tuple[str, str], Store] = {}  # (namespace, kind)
+        self._tasks: dict[str, list[asyncio.Task[None]]] = {}
+        self._changed = asyncio.Event()
+        self._first_table_made = False
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            if not self._settings.namespaces:
+                group.create_task(watch_forever(self._feed_of_targets()))
+            self._changed.set()
+            while True:
+                await self._changed.wait()
+                await asyncio.sleep(_GATHER_SECONDS)
+                self._changed.clear()
+                self._follow_namespaces(group)
+                self._make_table()
+
+    def _feed_of_targets(self) -> Feed:
+        return Feed(
+            client=self._client,
+            resource=ConfigMap,
+            namespace=self._settings.pod_namespace,
+            store=self._targets,
+            changed=self._changed.set,
+            only=contract.TARGETS_CONFIGMAP,
+        )
+
+    def _namespaces(self) -> set[str] | None:
+        """The namespaces to route; None while they are not known."""
+        if self._settings.namespaces:
+            return set(self._settings.namespaces)
+        targets = self._targets.items.get(contract.TARGETS_CONFIGMAP)
+        if targets is not None:
+            self._known_namespaces = parse_targets(targets)
+        return self._known_namespaces
+
+    def _follow_namespaces(self, group: asyncio.TaskGroup) -> None:
+        wanted = self._namespaces()
+        if wanted is None:
+            return
+        for namespace in sorted(self._tasks.keys() - wanted):
+            for task in self._tasks.pop(namespace):
+                task.cancel()
+            self._stores = {key: s for key, s in self._stores.items() if key[0] != namespace}
+            log.info("Left namespace %s", namespace)
+        for namespace in sorted(wanted - self._tasks.keys()):
+            self._tasks[namespace] = [
+                group.create_task(watch_forever(self._feed(namespace, resource)))
+                for resource in (OnlineEndpoint, EndpointSlice)
+            ]
+            log.info("Watching namespace %s", namespace)
+
+    def _feed(self, namespace: str, resource: Any) -> Feed:
+        store = self._stores.setdefault((namespace, resource.__name__), Store())
+        return Feed(
+            client=self._client,
+            resource=resource,
+            namespace=namespace,
+            store=store,
+            changed=self._changed.set,
+        )
+
+    def _make_table(self) -> None:
+        if self._namespaces() is None:
+            return
+        stores = {ns: [s for (n, _), s in self._stores.items() if n == ns] for ns in self._tasks}
+        listed = {ns for ns, found in stores.items() if all(s.listed for s in found)}
+        refused = {ns for ns, found in stores.items() if any(s.refused and not s.listed for s in found)}
+        if not self._first_table_made and listed | refused != self._tasks.keys():
+            return
+        self._first_table_made = True
+        self._offer(
+            build_table(endpoints=self._items(OnlineEndpoint, listed), slices=self._items(EndpointSlice, listed))
+        )
+
+    def _items(self, resource: Any, namespaces: set[str]) -> list[Object]:
+        return [
+            item
+            for (namespace, kind), store in sorted(self._stores.items())
+            if kind == resource.__name__ and namespace in namespaces
+            for item in store.items.values()
+        ]
+
+
+def parse_targets(configmap: Object) -> set[str]:
+    """The compute-target namespaces a ConfigMap `slipway-targets` names: one a line, `#` starts a comment."""
+    text = str((configmap.get("data") or {}).get("namespaces", ""))
+    lines = (line.partition("#")[0].strip() for line in text.splitlines())
+    return {line for line in lines if line}

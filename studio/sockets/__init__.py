@@ -1,0 +1,1 @@
+"""The two websockets: /live says what changed, /logs/<id> carries lines."""

@@ -1,0 +1,80 @@
+"""What must be true of every page, whatever is on it: it fits a phone, has one heading, and every id once."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.utils import timezone
+from playwright.sync_api import Page
+
+from clusters.models import ComputeTarget
+from deployments.models import Endpoint, Environment, Model
+from studio.models import Workspace
+from tests.clusters.views.test_pages import CHANGES as PLACES_CHANGES
+from tests.clusters.views.test_pages import PAGES as PLACES
+from tests.clusters.views.test_pages import add_cluster
+from tests.deployments import world
+from tests.deployments.views.test_pages import PAGES as WORK
+
+ROOM = ("operations/", "people/", "audit/", "there-is-no-such-page/")
+LONG = "an-endpoint-with-32-characters-x"
+
+
+def fill(workspace: Workspace, *, owner: User) -> None:
+    """The proofs' workspace, one cluster in trouble, and names as long as they may be."""
+    quay = add_cluster(workspace)
+    quay.instance_types.create(
+        name="large-with-a-long-name-for-models-that-take-long",
+        requests={"cpu": "64", "memory": "512Gi"},
+        limits={"cpu": "64", "memory": "512Gi", "nvidia.com/gpu": "8"},
+        node_selector={"node.kubernetes.io/instance-type": "very-large"},
+    )
+    add_cluster(workspace, "pier", state="unreachable", state_text="https://10.4.0.12:6443 did not answer in time")
+    target = ComputeTarget.objects.create(workspace=workspace, cluster=quay, name="parcel-ops", namespace="parcel-ops")
+    world.make_address_match(workspace, now=timezone.now(), user=owner)
+    world.make_others(workspace, now=timezone.now())
+    endpoint = world.make_endpoint(workspace, target=target, name=LONG, traffic={LONG: 100})
+    many = world.healthy(*(f"{LONG}-{number}" for number in range(31)))
+    model, environment = Model.objects.all()[0], Environment.objects.all()[0]
+    world.make_deployment(endpoint, name=LONG, model=model, environment=environment, status=many)
+    person = User.objects.create_user("somebody.with.a.very.long.user.name.without.a.space@example.org")
+    workspace.memberships.create(user=person, role="reader")
+
+
+@pytest.mark.parametrize("width", [1280, 375])
+def test_every_page_fits_has_one_heading_and_no_id_twice(
+    width: int, page_of: Callable[[User], Page], alice: User, workspace: Workspace, complaints: Any
+) -> None:
+    fill(workspace, owner=alice)
+    page = page_of(alice)
+    page.set_viewport_size({"width": width, "height": 812})
+    wrong = {}
+    pages = [*PLACES, *PLACES_CHANGES, *(path for path in WORK if not path.endswith("figures")), *ROOM]
+    for path in [*pages, *(f"endpoints/{name}/" for name in Endpoint.objects.values_list("name", flat=True))]:
+        page.goto(f"/w/harbour/{path}")
+        found = page.evaluate(
+            """() => {
+                const ids = [...document.querySelectorAll("[id]")].map((each) => each.id)
+                return {
+                    width: document.documentElement.scrollWidth,
+                    headings: document.querySelectorAll("h1").length,
+                    twice: ids.filter((id, place) => ids.indexOf(id) !== place),
+                }
+            }"""
+        )
+        if found["width"] > width or found["headings"] != 1 or found["twice"]:
+            wrong[path] = found
+    assert wrong == {}
+    complaints.found = [each for each in complaints.found if "404" not in each]  # of the page that is not there
+
+
+def test_the_open_tab_is_in_view_on_a_phone(page_of: Callable[[User], Page], alice: User, workspace: Workspace) -> None:
+    world.make_address_match(workspace, now=timezone.now())
+    page = page_of(alice)
+    page.set_viewport_size({"width": 375, "height": 812})
+    page.goto("/w/harbour/endpoints/address-match/history/")
+    box = page.get_by_role("tab", name="History").bounding_box()
+    assert box is not None
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= 375

@@ -1,0 +1,305 @@
+"""What must change in HAProxy, as commands in an order that loses nothing."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from routerd.haproxy.runtime import BackendStat, ServerStat
+from routerd.plan import Plan, Running, ServerKey, make_plan
+from routerd.routes import DeploymentRoute, EndpointRoute, Replica, RoutingTable, ScaleSpec
+from routerd.slots import SlotTable
+from routerd.wanted import Wanted, assign_slots, want
+
+FOLDER = Path("/run/routerd")
+NOTHING = Running(maps={"slots": {}, "keys": {}, "pins": {}, "endpoints": {}}, backends={}, servers={})
+ONE, TWO = Replica("blue-1", "10.0.0.1", 5001), Replica("blue-2", "10.0.0.2", 5001)
+
+
+def deployment(name: str = "blue", **changes: object) -> DeploymentRoute:
+    route = DeploymentRoute(
+        name=name,
+        service=name,
+        workload=name,
+        concurrency=2,
+        max_queue=20,
+        max_queue_wait_ms=500,
+        request_timeout_ms=5000,
+        scale=ScaleSpec(mode="fixed", min=1, max=1),
+        replicas=(ONE,),
+    )
+    return replace(route, **changes)  # type: ignore[arg-type]
+
+
+def endpoint(*deployments: DeploymentRoute, **changes: object) -> EndpointRoute:
+    route = EndpointRoute(
+        namespace="team-a",
+        name="credit",
+        uid="u",
+        generation=1,
+        auth_mode="key",
+        key_revision=1,
+        keys=(("primary", "ab" * 32),),
+        traffic=((deployments[0].name, 100),),
+        deployments=deployments,
+    )
+    return replace(route, **changes)  # type: ignore[arg-type]
+
+
+def wanted_for(*endpoints: EndpointRoute, slots: SlotTable | None = None) -> tuple[Wanted, SlotTable]:
+    table = RoutingTable(endpoints=endpoints)
+    given = assign_slots(table, slots=slots or SlotTable(sizes={500: 8, 2000: 8}), now=0.0)
+    return want(table, slots=given, hold_seconds=60), given
+
+
+def plan(
+    wanted: Wanted,
+    slots: SlotTable,
+    *,
+    running: Running = NOTHING,
+    draining: Mapping[ServerKey, float] | None = None,
+    now: float = 0.0,
+) -> Plan:
+    return make_plan(wanted=wanted, running=running, slots=slots, draining=draining or {}, now=now, folder=FOLDER)
+
+
+def as_running(wanted: Wanted, **changes: object) -> Running:
+    """HAProxy as it is when a table is in force; `changes` apply to every server."""
+    servers = {
+        (slot, s.name): replace(
+            ServerStat(
+                slot=slot,
+                name=s.name,
+                address=s.address,
+                port=s.port,
+                max_connections=s.max_connections,
+                sessions=0,
+                drained=False,
+                maintenance=False,
+            ),
+            **changes,  # type: ignore[arg-type]
+        )
+        for slot, found in wanted.servers.items()
+        for s in found
+    }
+    return Running(maps=wanted.maps, backends={}, servers=servers)
+
+
+def backend(slot: str, *, queued: int) -> BackendStat:
+    return BackendStat(slot, 0, queued, 0, 0, 0, 0, 1, 0, 0)
+
+
+def test_records_say_auth_split_and_mirror_and_the_limits_of_a_slot() -> None:
+    green = deployment("green", scale=ScaleSpec(mode="auto", min=0, max=2))
+    wanted, _ = wanted_for(
+        endpoint(deployment(), green, traffic=(("blue", 90), ("green", 10)), mirror=(("green", 20),))
+    )
+
+    assert wanted.maps["endpoints"] == {"credit": "key|@|20:q500-0002|90:q500-0001:100:q500-0002"}
+    assert wanted.maps["slots"] == {
+        "q500-0001": "20|5000|500|1|blue",  # held as long as a request may queue
+        "q500-0002": "20|5000|60000|1|green",  # held while the model starts from zero
+    }
+    assert wanted.maps["pins"] == {"credit:blue": "q500-0001", "credit:green": "q500-0002"}
+    assert wanted.maps["keys"] == {f"{'AB' * 32}:credit": "primary"}
+
+
+def test_an_open_endpoint_has_no_keys_in_haproxy() -> None:
+    wanted, _ = wanted_for(endpoint(deployment(), auth_mode="none"))
+
+    assert wanted.maps["keys"] == {}
+    assert wanted.maps["endpoints"]["credit"].startswith("none|")
+
+
+def test_an_endpoint_comes_in_the_order_slot_replicas_keys_pins_record() -> None:
+    found = plan(*wanted_for(endpoint(deployment())))
+
+    assert [line.split()[:2] for line in found.additions] == [
+        ["add", "map"],
+        ["add", "server"],
+        ["enable", "server"],
+        ["enable", "health"],
+        ["add", "map"],
+        ["add", "map"],
+        ["add", "map"],
+    ]
+    files = [line.split()[2].split("/")[-1] for line in found.additions if " map " in line]
+    assert files == ["slots.map", "keys.map", "pins.map", "endpoints.map"]
+    assert found.removals == ()
+    assert found.endpoints == {"credit"}
+
+
+def test_nothing_is_to_do_when_everything_runs() -> None:
+    wanted, slots = wanted_for(endpoint(deployment()))
+
+    found = plan(wanted, slots, running=as_running(wanted))
+
+    assert found.empty
+    assert not found.endpoints
+    assert not found.waiting
+
+
+def test_a_rotated_key_is_added_before_the_old_one_is_removed() -> None:
+    before, slots = wanted_for(endpoint(deployment()))
+    after, slots = wanted_for(endpoint(deployment(), keys=(("primary", "cd" * 32),)), slots=slots)
+
+    found = plan(after, slots, running=as_running(before))
+
+    assert found.additions == (f"add map /run/routerd/keys.map {'CD' * 32}:credit primary",)
+    assert found.removals == (f"del map /run/routerd/keys.map {'AB' * 32}:credit",)
+
+
+def test_auth_split_and_mirror_change_in_one_command() -> None:
+    before, slots = wanted_for(endpoint(deployment(), deployment("green")))
+    route = endpoint(
+        deployment(), deployment("green"), traffic=(("green", 100),), mirror=(("blue", 5),), auth_mode="none"
+    )
+    after, slots = wanted_for(route, slots=slots)
+
+    found = plan(after, slots, running=as_running(before))
+
+    assert found.additions == ("set map /run/routerd/endpoints.map credit none|q500-0002|5:q500-0001|",)
+
+
+def test_a_removed_endpoint_loses_its_names_before_its_replicas() -> None:
+    before, slots = wanted_for(endpoint(deployment()))
+    after, slots = wanted_for(slots=slots)
+
+    found = plan(after, slots, running=as_running(before))
+
+    assert [line.rsplit(" ", 1)[0].split("/")[-1] for line in found.removals[:3]] == [
+        "endpoints.map",
+        "pins.map",
+        "keys.map",
+    ]
+    assert found.removals[3] == "set server q500-0001/blue-1 state drain"
+    assert len(found.removals) == 4  # the slot's record stays while a replica is in it
+    assert found.waiting == {("q500-0001", "blue-1")}
+
+
+def test_the_concurrency_of_a_running_replica_changes_in_place() -> None:
+    before, slots = wanted_for(endpoint(deployment()))
+    after, slots = wanted_for(endpoint(deployment(concurrency=5)), slots=slots)
+
+    assert plan(after, slots, running=as_running(before)).additions == ("set maxconn server q500-0001/blue-1 5",)
+
+
+def leaving(**state: object) -> tuple[Wanted, SlotTable, Running]:
+    """A replica that is not wanted any more, in some state."""
+    before, slots = wanted_for(endpoint(deployment()))
+    after, slots = wanted_for(endpoint(deployment(replicas=(TWO,))), slots=slots)
+    gone, come = as_running(before, **state), as_running(after)
+    running = replace(come, servers={**gone.servers, **come.servers})
+    return after, slots, running
+
+
+def test_a_drained_replica_stays_while_it_answers() -> None:
+    after, slots, running = leaving(drained=True, sessions=1)
+
+    found = plan(after, slots, running=running, draining={("q500-0001", "blue-1"): 100.0}, now=104.0)
+
+    assert found.empty
+    assert found.waiting == {("q500-0001", "blue-1")}
+    assert found.endpoints == frozenset()  # the endpoint is in force all the same
+
+
+def test_a_drained_replica_goes_when_it_is_idle() -> None:
+    after, slots, running = leaving(drained=True)
+
+    assert plan(after, slots, running=running).removals == (
+        "set server q500-0001/blue-1 state maint",
+        "del server q500-0001/blue-1",
+    )
+
+
+def test_a_replica_that_never_finishes_is_cut_off_after_the_request_timeout() -> None:
+    after, slots, running = leaving(drained=True, sessions=1)
+    since = {("q500-0001", "blue-1"): 100.0}
+
+    assert plan(after, slots, running=running, draining=since, now=109.0).empty
+    assert plan(after, slots, running=running, draining=since, now=111.0).removals == (
+        "shutdown sessions server q500-0001/blue-1",
+        "set server q500-0001/blue-1 state maint",
+        "del server q500-0001/blue-1",
+    )
+
+
+def test_a_replica_that_comes_back_while_draining_serves_again() -> None:
+    wanted, slots = wanted_for(endpoint(deployment()))
+
+    found = plan(wanted, slots, running=as_running(wanted, drained=True, sessions=1))
+
+    assert found.additions == ("set server q500-0001/blue-1 state ready",)
+    assert found.removals == ()
+
+
+def test_a_pod_at_a_new_address_comes_under_another_name_while_the_old_one_leaves() -> None:
+    before, slots = wanted_for(endpoint(deployment()))
+    moved = Replica("blue-1", "10.0.0.9", 5001)
+    after, slots = wanted_for(endpoint(deployment(replicas=(moved,))), slots=slots)
+
+    found = plan(after, slots, running=as_running(before))
+
+    assert found.additions[0].startswith("add server q500-0001/blue-1_1 10.0.0.9:5001 maxconn 2 ")
+    assert found.removals == ("set server q500-0001/blue-1 state drain",)
+
+
+def test_the_last_replica_is_not_taken_away_from_a_queue_that_waits_for_another() -> None:
+    before, slots = wanted_for(endpoint(deployment()))
+    after, slots = wanted_for(endpoint(deployment(replicas=())), slots=slots)
+    queue = {"q500-0001": backend("q500-0001", queued=3)}
+    drained = as_running(before, drained=True)
+
+    assert plan(after, slots, running=replace(drained, backends=queue)).empty
+    assert not plan(after, slots, running=drained).empty
+
+
+def moved_to_another_class() -> tuple[Wanted, Wanted, SlotTable]:
+    before, slots = wanted_for(endpoint(deployment()))
+    after, slots = wanted_for(endpoint(deployment(max_queue_wait_ms=2000)), slots=slots)
+    return before, after, slots
+
+
+def test_a_replica_moves_to_another_slot_only_when_it_left_the_first() -> None:
+    before, after, slots = moved_to_another_class()
+
+    found = plan(after, slots, running=as_running(before))
+
+    assert not [line for line in found.additions if line.startswith("add server")]
+    assert "set server q500-0001/blue-1 state drain" in found.removals
+    assert found.endpoints == {"credit"}
+
+
+def test_the_last_replica_of_a_given_up_slot_finishes_the_queue_first() -> None:
+    before, after, slots = moved_to_another_class()
+    queue = {"q500-0001": backend("q500-0001", queued=3)}
+
+    busy = plan(after, slots, running=replace(as_running(before), backends=queue))
+    drained = plan(after, slots, running=replace(as_running(before, drained=True), backends=queue))
+
+    assert not [line for line in busy.removals if "drain" in line]
+    assert "set server q500-0001/blue-1 state ready" in drained.removals
+
+
+def test_a_replica_that_is_down_is_removed_without_draining() -> None:
+    after, slots, running = leaving(down=True)
+
+    assert plan(after, slots, running=running).removals == (
+        "set server q500-0001/blue-1 state maint",
+        "del server q500-0001/blue-1",
+    )
+
+
+def test_slots_stay_with_their_deployments_from_table_to_table() -> None:
+    first, second = endpoint(deployment()), endpoint(deployment("aaa"), deployment())
+    _, slots = wanted_for(first)
+    _, later = wanted_for(second, slots=slots)
+
+    owner = ("team-a", "credit", "blue")
+    assert slots.find(owner) == later.find(owner) == "q500-0001"
+
+
+def test_endpoints_that_are_not_routed_get_nothing() -> None:
+    wanted, slots = wanted_for(endpoint(deployment(), routed=False))
+
+    assert plan(wanted, slots).empty
+    assert slots.owners == {}

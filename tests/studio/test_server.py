@@ -1,0 +1,90 @@
+"""The studio as a process: starts, says when it is ready, and ends when it is told to."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+from studio.server import PortTakenError, bind
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAM = """
+import os
+os.environ["DJANGO_SETTINGS_MODULE"] = "studio.settings"
+from studio.env import read_env
+from studio.server import run_server
+left = run_server(env=read_env(), ready=lambda: print("ready", flush=True))
+print("left", left, flush=True)
+"""
+
+
+class StudioProcess:
+    """run_server in a process of its own, with a home of its own."""
+
+    def __init__(self, home: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.port: int = probe.getsockname()[1]
+        self.env = {**os.environ, "SLIPWAY_HOME": str(home), "SLIPWAY_PORT": str(self.port)}
+        self.env.pop("DJANGO_SETTINGS_MODULE", None)
+        subprocess.run([sys.executable, "manage.py", "migrate", "-v0"], cwd=ROOT, env=self.env, check=True)
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM], cwd=ROOT, env=self.env, stdout=subprocess.PIPE, text=True
+        )
+
+    def wait_for(self, start: str) -> str:
+        """The next line of output that begins with `start`."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.startswith(start):
+                return line.strip()
+        raise AssertionError(f"The studio ended without saying {start!r}.")
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+@pytest.fixture
+def studio(tmp_path: Path) -> Iterator[StudioProcess]:
+    started = StudioProcess(tmp_path)
+    yield started
+    started.end()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_answers_and_ends_within_five_seconds_with_a_socket_open(number: int, studio: StudioProcess) -> None:
+    studio.wait_for("ready")
+    url = f"http://127.0.0.1:{studio.port}"
+    page = httpx.get(f"{url}/sign-in")
+    assert page.status_code == 200
+    style = page.text.split('rel="stylesheet" href="')[1].split('"')[0]
+    served = httpx.get(url + style, headers={"Accept-Encoding": "gzip"})
+    assert served.headers["Content-Encoding"] == "gzip"
+    assert "immutable" in served.headers["Cache-Control"]
+    with connect(f"ws://127.0.0.1:{studio.port}/live", origin=url, proxy=None) as open_socket:  # type: ignore[arg-type]
+        began = time.monotonic()
+        studio.process.send_signal(number)
+        with pytest.raises(ConnectionClosed):
+            open_socket.recv(timeout=10)
+    assert studio.wait_for("left") == "left []"
+    assert studio.process.wait(10) == 0
+    assert time.monotonic() - began < 5
+
+
+def test_a_taken_port_is_one_clear_sentence() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(PortTakenError, match=f"cannot listen on 127.0.0.1:{port}: address already in use"):
+            bind("127.0.0.1", port)
