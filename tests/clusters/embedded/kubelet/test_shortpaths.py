@@ -3,6 +3,8 @@
 import os
 import shutil
 import socket
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,10 +13,15 @@ from clusters.embedded.kubelet.shortpaths import short_path
 
 
 @pytest.fixture
-def deep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    runtime = tmp_path / "r"
-    runtime.mkdir()
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A runtime directory as short as a user's own; pytest's folders may be too deep."""
+    with tempfile.TemporaryDirectory() as name:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", name)
+        yield Path(name)
+
+
+@pytest.fixture
+def deep(tmp_path: Path, runtime: Path) -> Path:
     folder = tmp_path / ("a-folder-with-a-long-name/" * 4)
     folder.mkdir(parents=True)
     return folder
@@ -42,6 +49,6 @@ def test_names_of_directories_that_are_gone_are_removed(deep: Path) -> None:
     assert not gone.is_symlink()
 
 
-def test_a_runtime_folder_of_somebody_else_is_not_used(deep: Path, tmp_path: Path) -> None:
-    (tmp_path / "r" / f"slipway-{os.getuid()}").symlink_to(tmp_path)
+def test_a_runtime_folder_of_somebody_else_is_not_used(deep: Path, runtime: Path, tmp_path: Path) -> None:
+    (runtime / f"slipway-{os.getuid()}").symlink_to(tmp_path)
     assert short_path(deep) == str(deep)
