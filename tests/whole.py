@@ -192,9 +192,10 @@ def studio(slipway: Slipway) -> Iterator[StudioClient]:
         yield client
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist writes the groups into the names
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)  # before xdist writes the groups into the names
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     """Tests of one file stay together in one worker, and so do all that share the whole Slipway."""
     for item in items:
         shared = "slipway" in getattr(item, "fixturenames", ())
         item.add_marker(pytest.mark.xdist_group("slipway" if shared else item.nodeid.partition("::")[0]))
+    yield

@@ -28,7 +28,7 @@ from studio.up.cluster import ClusterProcess
 from studio.up.errors import CannotStartError
 from studio.up.prepare import CLUSTER, WORKSPACE
 from studio.up.report import Answering, Report
-from studio.up.training import train_sample
+from studio.up.training import Training
 
 SAMPLE = Path(__file__).resolve().parents[2] / "samples" / "iris"
 TARGET = "local"
@@ -49,6 +49,7 @@ class FirstRun:
         self._router_port = router_port
         self._report = report
         self._marker = home / "first-run.json"
+        self._training = Training(SAMPLE, out=home / "sample", cache=cluster.package_cache, report=report)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._work, name="first-run", daemon=True)
 
@@ -59,6 +60,7 @@ class FirstRun:
     def stop(self) -> None:
         """Give up waiting: the studio is ending."""
         self._stopped.set()
+        self._training.stop()
         if self._thread.ident is not None:
             self._thread.join(timeout=5)
 
@@ -78,14 +80,12 @@ class FirstRun:
         """Do what is still missing, then ask the sample once. CannotStartError names the Operation that failed."""
         started = time.monotonic()
         workspace = Workspace.objects.get(name=WORKSPACE)
-        training = train_sample(
-            SAMPLE, out=self._home / "sample", cache=self._cluster.package_cache, report=self._report
-        )
+        self._training.start()
         cluster = self._attach(workspace)
         self._install_router(cluster)
         target = self._make_target(workspace, cluster=cluster)
         environment = self._register_environment(workspace)
-        model = self._register_model(workspace, files=training.wait())
+        model = self._register_model(workspace, files=self._training.wait())
         endpoint = self._create_endpoint(workspace, target=target)
         self._deploy(endpoint, model=model, environment=environment)
         self._report.answering(self._ask(endpoint, since=started))
