@@ -1,4 +1,4 @@
-"""What must be true of every page, whatever is on it: it fits a phone, has one heading, and every id once."""
+"""What must be true of every page: it fits a phone, has one heading, every id once, and no name under a button."""
 
 from collections.abc import Callable
 from typing import Any
@@ -43,7 +43,7 @@ def fill(workspace: Workspace, *, owner: User) -> None:
 
 
 @pytest.mark.parametrize("width", [1280, 375])
-def test_every_page_fits_has_one_heading_and_no_id_twice(
+def test_every_page_fits_has_one_heading_no_id_twice_and_no_name_under_a_button(
     width: int, page_of: Callable[[User], Page], alice: User, workspace: Workspace, complaints: Any
 ) -> None:
     fill(workspace, owner=alice)
@@ -55,15 +55,28 @@ def test_every_page_fits_has_one_heading_and_no_id_twice(
         page.goto(f"/w/harbour/{path}")
         found = page.evaluate(
             """() => {
+                const lines = function* (node) {
+                    const walker = document.createTreeWalker(node, NodeFilter.SHOW_TEXT), range = new Range()
+                    for (let text = walker.nextNode(); text; text = walker.nextNode()) {
+                        range.selectNodeContents(text)
+                        if (!text.parentElement.closest(".sr, title")) yield* range.getClientRects()
+                    }
+                }
+                const meet = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom
+                const covered = [...document.querySelectorAll("tr > .corner:has(.btn)")].filter((corner) => {
+                    const button = corner.querySelector(".btn").getBoundingClientRect()
+                    return [...lines(corner.parentElement.querySelector("th"))].some((line) => meet(line, button))
+                })
                 const ids = [...document.querySelectorAll("[id]")].map((each) => each.id)
                 return {
                     width: document.documentElement.scrollWidth,
+                    covered: covered.map((corner) => corner.parentElement.textContent.trim()),
                     headings: document.querySelectorAll("h1").length,
                     twice: ids.filter((id, place) => ids.indexOf(id) !== place),
                 }
             }"""
         )
-        if found["width"] > width or found["headings"] != 1 or found["twice"]:
+        if found["width"] > width or found["headings"] != 1 or found["twice"] or found["covered"]:
             wrong[path] = found
     assert wrong == {}
     complaints.found = [each for each in complaints.found if "404" not in each]  # of the page that is not there
