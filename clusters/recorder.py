@@ -42,7 +42,7 @@ def record_failure(cluster: Cluster, error: KubeError, *, now: datetime) -> None
     """The cluster did not answer, or not us. What was known stays, with its age."""
     state = ClusterState.UNAUTHORIZED if isinstance(error, Unauthorized) else ClusterState.UNREACHABLE
     cause = error.cause.strip()
-    _write(cluster, {"state": state, "state_text": f"{cause[:1].upper()}{cause[1:]}"[:500]}, now=now)
+    _write(cluster, {"state": state, "state_text": _as_sentence(cause)[:500]}, now=now)
 
 
 def record_refusal(cluster: Cluster, text: str, *, now: datetime) -> None:
@@ -122,3 +122,8 @@ def keep_address(cluster: Cluster, address: str) -> None:
     """Where callers reach the router, on every row of the same cluster."""
     Cluster.objects.filter(uid=cluster.uid).update(router_address=address[:300])
     cluster.router_address = address[:300]
+
+
+def _as_sentence(cause: str) -> str:
+    """`cause` with a capital, unless it begins with an address."""
+    return cause if "://" in cause.partition(" ")[0] else f"{cause[:1].upper()}{cause[1:]}"

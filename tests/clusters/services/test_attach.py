@@ -119,6 +119,16 @@ def test_an_unreachable_server_is_named_and_stays_in_the_list(
     assert "refuses connections" in cluster.state_text
 
 
+def test_a_server_that_hangs_is_named_by_its_address(workspace: Workspace, running_cluster: RunningCluster) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # it takes connections and never says a word
+        address = f"https://127.0.0.1:{silent.getsockname()[1]}"
+        cluster, operation = attach(workspace, with_server(running_cluster.kubeconfig, address))
+
+    assert operation.cause_name == "ClusterNotReachable"
+    assert cluster.state == ClusterState.UNREACHABLE
+    assert cluster.state_text == f"{address} did not answer in time"
+
+
 def test_a_token_nobody_knows_is_named(workspace: Workspace, running_cluster: RunningCluster) -> None:
     cluster, operation = attach(workspace, with_user(running_cluster.kubeconfig, token="wrong"))
 
