@@ -172,7 +172,8 @@ _QUANTITY: Final[dict[str, Any]] = {
     "x-kubernetes-int-or-string": True,
 }
 
-_KEY = _object({"name": _STRING, "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"}})
+# An API server insists that what a list is keyed by is required.
+_KEY = _object({"name": _STRING, "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"}}, required=("name",))
 _SCALE = _object(
     {
         # "auto": routerd owns the replica count between min and max. "fixed": it never touches it.

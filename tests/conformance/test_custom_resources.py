@@ -1,5 +1,6 @@
 """CustomResourceDefinitions: schemas that default, prune and refuse; columns; status and scale."""
 
+import copy
 from collections.abc import Iterator
 
 import pytest
@@ -210,3 +211,15 @@ def test_a_schema_without_structure_is_refused(cluster: Cluster, place: Place) -
     assert found.code == 422
     path = "spec.versions[0].schema.openAPIV3Schema.properties[spec].type"
     assert f"{path}: Required value: must not be empty for specified object fields" in found.message
+
+
+def test_a_list_by_a_key_that_may_be_missing_is_refused(cluster: Cluster, place: Place) -> None:
+    group = f"loose-{place.name}.example.org"
+    body = copy.deepcopy(definition(group))
+    parts = body["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["parts"]
+    del parts["items"]["required"]
+    found = cluster.admin.ask("POST", DEFINITIONS, body)
+    assert found.code == 422
+    (cause,) = found.body["details"]["causes"]
+    assert cause["field"].endswith("properties[spec].properties[parts].items.properties[name].default")
+    assert "x-kubernetes-list-map-keys, so it must have a default or be a required property" in cause["message"]

@@ -26,6 +26,7 @@ _KEYWORDS: Final[dict[str, type | tuple[type, ...]]] = {
     **dict.fromkeys(("minProperties", "maxProperties"), int),
     "x-kubernetes-list-map-keys": list,
 }
+_KEY_RULE: Final = "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property"
 _UNTYPED: Final = ("x-kubernetes-int-or-string", "x-kubernetes-preserve-unknown-fields")
 
 
@@ -46,7 +47,20 @@ def check(schema: Any, path: str, *, structural: bool = True) -> Iterator[Cause]
         yield _cause(f"{path}.type", f"supported values: {', '.join(_TYPES)}")
     if not _compiles(schema.get("pattern", "")):
         yield _cause(f"{path}.pattern", "must be a valid regular expression")
+    yield from _list_keys(schema, path)
     yield from _inner(schema, path, structural=structural)
+
+
+def _list_keys(schema: dict[str, Any], path: str) -> Iterator[Cause]:
+    """What the items of a list are told apart by must always be there."""
+    items = schema.get("items")
+    if schema.get("x-kubernetes-list-type") != "map" or not isinstance(items, dict):
+        return
+    for key in schema.get("x-kubernetes-list-map-keys", ()):
+        inner = items.get("properties", {}).get(key)
+        if isinstance(inner, dict) and key not in items.get("required", ()) and inner.get("default") is None:
+            field = f"{path}.items.properties[{key}].default"
+            yield {"reason": "FieldValueRequired", "message": f"Required value: {_KEY_RULE}", "field": field}
 
 
 def _inner(schema: dict[str, Any], path: str, *, structural: bool) -> Iterator[Cause]:
