@@ -138,6 +138,13 @@ class Caller:
         path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
         return bool(self.create(path, {"spec": {"resourceAttributes": wanted}})["status"]["allowed"])
 
+    def until_allowed(self, verb: str, resource: str, *, namespace: str = "") -> None:
+        """A new role takes a moment on a real cluster."""
+        end = time.monotonic() + WAIT
+        while not self.may(verb, resource, namespace=namespace):
+            assert time.monotonic() < end, f"may not {verb} {resource}"
+            time.sleep(LOOK)
+
     def _send(
         self,
         method: str,

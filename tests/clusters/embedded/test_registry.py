@@ -167,7 +167,7 @@ def test_a_scheduled_pod_goes_gracefully_and_an_unscheduled_one_at_once(registry
 
 def test_a_deletion_meant_for_another_object_of_that_name_is_refused(registry: Registry) -> None:
     registry.create(CONFIG_MAPS, config("a"), namespace="default")
-    with pytest.raises(errors.Conflict, match="Precondition failed: UID"):
+    with pytest.raises(errors.Conflict, match="the UID in the precondition"):
         registry.delete(CONFIG_MAPS, "default", "a", preconditions_uid="another")
     assert registry.find(CONFIG_MAPS, "default", "a") is not None
 
