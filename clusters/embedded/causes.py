@@ -11,6 +11,10 @@ def invalid(field: str, value: Any, why: str) -> Cause:
     return {"reason": "FieldValueInvalid", "message": message, "field": field}
 
 
+def forbidden(field: str, why: str) -> Cause:
+    return {"reason": "FieldValueForbidden", "message": f"Forbidden: {why}", "field": field}
+
+
 def required(field: str, why: str = "") -> Cause:
     message = "Required value" + (f": {why}" if why else "")
     return {"reason": "FieldValueRequired", "message": message, "field": field}

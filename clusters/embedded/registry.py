@@ -26,7 +26,7 @@ every write commits at once.
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -39,7 +39,7 @@ from clusters.embedded.errors import (
     Forbidden,
     NotFound,
 )
-from clusters.embedded.events import event_for, expired
+from clusters.embedded.events import Similar, event_for, expired
 from clusters.embedded.journal import Callback, Change, Journal, Stored, Watch
 from clusters.embedded.resources import (
     BUILT_IN,
@@ -89,6 +89,7 @@ class Registry:
         self._journal = Journal(start=self._revision)
         self._commits = Commits(store, journal=self._journal)
         self._events_looked_at = clock()
+        self._similar_events = Similar()
         for name in _SYSTEM_NAMESPACES:
             if self.find(NAMESPACES, None, name) is None:
                 self.create(NAMESPACES, {"metadata": {"name": name}})
@@ -126,9 +127,14 @@ class Registry:
         place = (namespace or "") if resource.namespaced else ""
         return self._tables.get(resource.key, {}).get((place, name))
 
-    def all_stored(self, resource: Resource, namespace: str | None = None) -> Iterator[Stored]:
-        """What `list` gives, with the encoded bytes."""
-        table = self._tables.get(resource.key, {})
+    def all_stored(
+        self, resource: Resource, namespace: str | None = None, *, revision: int | None = None
+    ) -> Iterator[Stored]:
+        """What `list` gives, with the encoded bytes; as it was at `revision`, if that is still known (else Gone)."""
+        table: Mapping[tuple[str, str], Stored] = self._tables.get(resource.key, {})
+        if revision is not None and revision < self._revision:
+            self.flush()
+            table = self._journal.rewind(table, key=resource.key, revision=revision)
         for place in sorted(table):
             if not namespace or place[0] == namespace:
                 yield table[place]
@@ -265,8 +271,7 @@ class Registry:
     ) -> Obj:
         """Remove, or mark as being removed while finalizers or a running pod stand in the way."""
         old = self.get(resource, namespace, name)
-        wanted = {"uid": preconditions_uid, "resourceVersion": preconditions_revision}
-        lifecycle.check_preconditions(resource, old, wanted)
+        lifecycle.check_deletion(resource, old, uid=preconditions_uid, revision=preconditions_revision)
         if resource == NAMESPACES and name in _SYSTEM_NAMESPACES[:1] + _SYSTEM_NAMESPACES[2:]:
             raise Forbidden(f'namespaces "{name}" is forbidden: this namespace may not be deleted')
         new = lifecycle.for_delete(
@@ -288,8 +293,10 @@ class Registry:
         self._replace(NAMESPACES, old, new, subresource="finalize", manager="")
 
     def record_event(self, obj: Obj, *, type: str, reason: str, message: str, component: str) -> None:  # noqa: A002 -- Kubernetes' own word
-        """Tell about `obj` in a core/v1 Event; the same again counts up instead of piling up."""
-        event = event_for(obj, type=type, reason=reason, message=message, component=component, now=self.clock())
+        """Tell about `obj` in a core/v1 Event; the same or the like again counts up instead of piling up."""
+        now = self.clock()
+        event = event_for(obj, type=type, reason=reason, message=message, component=component, now=now)
+        event = self._similar_events.combine(event, now=now)
         namespace, name = event["metadata"]["namespace"], event["metadata"]["name"]
         self._expire_events()
         old = self.find(EVENTS, namespace, name)
@@ -297,8 +304,8 @@ class Registry:
             if old is None:
                 self.create(EVENTS, event, namespace=namespace)
                 return
-            again = {**old, "count": old["count"] + 1, "lastTimestamp": event["lastTimestamp"]}
-            self.update(EVENTS, again)
+            news = {key: event[key] for key in ("message", "lastTimestamp")}
+            self.update(EVENTS, {**old, **news, "count": old["count"] + 1})
         except (NotFound, Forbidden) as error:  # the namespace is going away: nobody to tell
             log.debug("Event not recorded: %s", error.message)
 

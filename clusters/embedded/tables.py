@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
 
-from clusters.embedded import jsonpath, tables_pods
+from clusters.embedded import jsonpath, tables_certificates, tables_pods
 from clusters.embedded.resources import Obj, Resource
 from clusters.embedded.selectors import to_text
 from clusters.embedded.tables_age import age, duration
@@ -371,6 +371,7 @@ _KINDS: Final[dict[str, tuple[str, Cells]]] = {
     "services": ("Name,Type,Cluster-IP,External-IP,Port(s),Age,Selector*", _service),
     "endpoints": ("Name,Endpoints,Age", _endpoints),
     "endpointslices.discovery.k8s.io": ("Name,AddressType,Ports,Endpoints,Age", _endpoint_slice),
+    "certificatesigningrequests.certificates.k8s.io": (tables_certificates.COLUMNS, tables_certificates.cells),
     "nodes": (
         "Name,Status,Roles,Age,Version," + _NODE_WIDE,
         _node,
