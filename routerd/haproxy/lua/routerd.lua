@@ -217,6 +217,7 @@ end)
 
 -- bodylimit: count the bytes of a body without a length and end the request past the limit.
 -- HAProxy 2.8 ignores filter.ERROR, but a Lua error ends the request; the status is set in the configuration.
+local END_OF_BODY = 1 -- byte that HAProxy may count for it
 local Limit = { id = "bodylimit", flags = filter.FLT_CFG_FL_HTX }
 Limit.__index = Limit
 
@@ -230,7 +231,7 @@ end
 
 function Limit:http_payload(txn, message)
   self.bytes = self.bytes + message:input()
-  if self.bytes > BODY_BYTES then
+  if self.bytes > BODY_BYTES + END_OF_BODY then
     txn:set_var("txn.too_large", 1)
     error("payload too large")
   end
