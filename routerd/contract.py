@@ -221,7 +221,7 @@ _DEPLOYMENT = _object(
         "maxQueue": _integer(minimum=0),  # requests waiting in the router, over all replicas
         "maxQueueWaitMs": _integer(minimum=0),
         "requestTimeoutMs": _integer(minimum=1, maximum=300_000),  # to the first byte, and between two of them
-        "totalTimeoutMs": _integer(minimum=0),  # of a whole request, streams too; 0: none
+        "totalTimeoutMs": _integer(minimum=0),  # until a stream that answers is ended; 0: never
         "scale": _SCALE,
     },
     required=(

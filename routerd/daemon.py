@@ -111,8 +111,9 @@ def control_parts() -> tuple[Part, ...]:
     from routerd.key_use import run_key_use
     from routerd.load import run_load
     from routerd.status import run_status
+    from routerd.stream_limits import run_stream_limits
 
-    return run_load, run_key_use, run_scaler, run_status, run_admin
+    return run_load, run_key_use, run_stream_limits, run_scaler, run_status, run_admin
 
 
 async def run_control(settings: Settings) -> None:

@@ -46,7 +46,7 @@ class DeploymentRoute:
     request_timeout_ms: int
     scale: ScaleSpec
     replicas: tuple[Replica, ...] = ()
-    total_timeout_ms: int = 0  # of a whole request; 0: none
+    total_timeout_ms: int = 0  # until a stream that answers is ended; 0: never
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,12 @@ class StreamModel:
             self.pieces.put_nowait(piece)
         return web.Response(text="all")
 
+    async def silent(self, request: web.Request) -> web.Response:
+        """No answer at all."""
+        self.seen.append(request)
+        await asyncio.Event().wait()
+        return web.Response()
+
     async def zipped(self, request: web.Request) -> web.Response:
         """A body that is compressed already; keeps what it was sent."""
         self.seen.append(request)
@@ -64,6 +70,7 @@ async def stream_model() -> AsyncIterator[StreamModel]:
     app = web.Application(client_max_size=0)
     app.router.add_route("*", "/events", model.events)
     app.router.add_route("*", "/collect", model.collect)
+    app.router.add_route("*", "/silent", model.silent)
     app.router.add_route("*", "/zipped", model.zipped)
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1, auto_decompress=False)
     await runner.setup()
