@@ -23,6 +23,7 @@ class Board:
     meter: LoadMeter = field(default_factory=LoadMeter)
     asked: Mapping[SlotOwner, int] = field(default_factory=dict)  # spec.replicas where the workload is known
     last_decision: dict[SlotOwner, Decision] = field(default_factory=dict)
+    keys_used: Mapping[tuple[str, str, str], float] = field(default_factory=dict)  # see key_use
     leading: bool = False  # this router scales and writes status
 
 

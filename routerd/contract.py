@@ -28,7 +28,8 @@ ROUTER: Final = "routerd"  # workload, ServiceAccount, PodDisruptionBudget and h
 ROUTER_SERVICE: Final = "slipway-router"  # what callers reach
 ARTIFACTS: Final = "slipway-artifacts"  # workload, Service and Secret of the artifact cache
 ADMIN_SECRET: Final = "slipway-admin"  # key "token": what the admin API asks for
-TARGETS_CONFIGMAP: Final = "slipway-targets"  # key "namespaces": one compute-target namespace a line
+# Key "namespaces": one compute-target namespace a line. Key "hosts": `NAMESPACE HOST` a line, HOST may be *.domain.
+TARGETS_CONFIGMAP: Final = "slipway-targets"
 LEADER_LEASE: Final = "routerd-leader"
 
 FIELD_MANAGER: Final = "slipway"
@@ -61,6 +62,7 @@ PIN_HEADER: Final = "azureml-model-deployment"
 REASON_HEADER: Final = "x-slipway-reason"
 MODEL_STATUS_HEADER: Final = "ms-azureml-model-error-statuscode"
 COLD_START_HEADER: Final = "x-slipway-cold-start"  # milliseconds a request waited because no replica was ready
+PRIORITY_HEADER: Final = "x-slipway-priority"  # high, normal or low, where the endpoint allows it
 ENDPOINT_PATH: Final = "/api/v1/endpoint/"
 SERVICE_PATH: Final = "/api/v1/service/"
 
@@ -157,6 +159,10 @@ def _object(properties: dict[str, Any], *, required: tuple[str, ...] = ()) -> di
     return shape | ({"required": list(required)} if required else {})
 
 
+def _list_of(item: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": item}
+
+
 def _list_by(key: str, item: dict[str, Any]) -> dict[str, Any]:
     return {
         "type": "array",
@@ -173,7 +179,30 @@ _QUANTITY: Final[dict[str, Any]] = {
 }
 
 # An API server insists that what a list is keyed by is required.
-_KEY = _object({"name": _STRING, "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"}}, required=("name",))
+_KEY = _object(
+    {
+        "name": _STRING,
+        "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+        "expires": _STRING,  # RFC 3339 with a time zone; from then on the routers refuse it, without anybody's help
+    },
+    required=("name",),
+)
+_TOKEN_KEY = _object(
+    {
+        "kid": _STRING,
+        "algorithm": {"type": "string", "enum": ["ES256", "RS256"]},
+        "publicKey": _STRING,  # PEM, "BEGIN PUBLIC KEY"
+    },
+    required=("kid", "algorithm", "publicKey"),
+)
+_ISSUER = _object(
+    {
+        "issuer": _STRING,  # what the claim iss must say
+        "audience": _STRING,  # what the claim aud must say or hold; the endpoint's name when absent
+        "keys": _list_by("kid", _TOKEN_KEY),  # also the next one, before anything is signed with it
+    },
+    required=("issuer", "keys"),
+)
 _SCALE = _object(
     {
         # "auto": routerd owns the replica count between min and max. "fixed": it never touches it.
@@ -193,7 +222,8 @@ _DEPLOYMENT = _object(
         "maxConcurrentRequestsPerInstance": _integer(minimum=1),
         "maxQueue": _integer(minimum=0),  # requests waiting in the router, over all replicas
         "maxQueueWaitMs": _integer(minimum=0),
-        "requestTimeoutMs": _integer(minimum=1, maximum=300_000),
+        "requestTimeoutMs": _integer(minimum=1, maximum=300_000),  # to the first byte, and between two of them
+        "totalTimeoutMs": _integer(minimum=0),  # until a stream that answers is ended; 0: never
         "scale": _SCALE,
     },
     required=(
@@ -208,6 +238,15 @@ _DEPLOYMENT = _object(
     ),
 )
 _PERCENT = _integer(minimum=0, maximum=100)
+_CORS = _object(
+    {
+        "allowedOrigins": _list_of(_STRING),  # https://app.example.com, or * for all
+        "maxAgeSeconds": _integer(minimum=0),  # how long a browser may remember the answer
+    },
+    required=("allowedOrigins",),
+)
+# Requests with the same value go to the same deployment while the weights stay as they are. One of the two.
+_STICKY = _object({"header": _STRING, "cookie": _STRING})
 
 
 def online_endpoint_crd() -> dict[str, Any]:
@@ -216,12 +255,17 @@ def online_endpoint_crd() -> dict[str, Any]:
         {
             "auth": _object(
                 {
-                    "mode": {"type": "string", "enum": ["key", "none"]},
-                    "keyRevision": _integer(minimum=0),  # grows by one at every change of keys
+                    "mode": {"type": "string", "enum": ["key", "token", "none"]},
+                    "keyRevision": _integer(minimum=0),  # grows by one at every change of keys or issuers
                     "keys": _list_by("name", _KEY),
+                    "issuers": _list_by("issuer", _ISSUER),
                 },
                 required=("mode",),
             ),
+            "hosts": _list_of(_STRING),  # host names of its own, of those the operator allowed its namespace
+            "cors": _CORS,
+            "sticky": _STICKY,
+            "priorities": {"type": "boolean"},  # callers may say x-slipway-priority
             "traffic": _map_of(_PERCENT),  # deployment -> percent; 0 or 100 in total
             "mirror": _map_of(_integer(minimum=0, maximum=50)),
             "deployments": _list_by("name", _DEPLOYMENT),

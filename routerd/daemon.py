@@ -21,6 +21,7 @@ from typing import IO, Final
 from lightkube.core.async_client import AsyncClient
 
 from routerd import kubernetes
+from routerd.callers_spec import read_allowed_hosts
 from routerd.control import InForce, Router
 from routerd.haproxy.maps import HaproxyFiles
 from routerd.haproxy.runtime import Runtime
@@ -92,7 +93,8 @@ class Daemon:
                 watcher = Watcher(self.settings, client=self.kube, offer=self.reconciler.offer)
                 group.create_task(watcher.run(), name="watch")
             elif self.settings.objects is not None:
-                follow = follow_file(self.settings.objects, offer=self.reconciler.offer)
+                hosts = read_allowed_hosts(self.settings.allowed_hosts)
+                follow = follow_file(self.settings.objects, offer=self.reconciler.offer, allowed_hosts=hosts)
                 group.create_task(follow, name="objects")
             for part in self._parts:
                 group.create_task(_as_coroutine(part, self), name=getattr(part, "__name__", "part"))
@@ -106,10 +108,12 @@ def control_parts() -> tuple[Part, ...]:
     """What observes, scales and reports; each a coroutine over control.Router."""
     from routerd.admin.server import run_admin
     from routerd.autoscale.scaler import run_scaler
+    from routerd.key_use import run_key_use
     from routerd.load import run_load
     from routerd.status import run_status
+    from routerd.stream_limits import run_stream_limits
 
-    return run_load, run_scaler, run_status, run_admin
+    return run_load, run_key_use, run_stream_limits, run_scaler, run_status, run_admin
 
 
 async def run_control(settings: Settings) -> None:

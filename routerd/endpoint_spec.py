@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
+from routerd.auth_spec import read_auth
+from routerd.callers_spec import AllowedHosts, read_cors, read_hosts, read_sticky
 from routerd.routes import (
     INVALID_SPEC,
     MAX_SPLIT,
@@ -17,14 +18,15 @@ from routerd.routes import (
 )
 
 _NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
 
 class SpecError(ValueError):
     """A field of an OnlineEndpoint that the router cannot act on."""
 
 
-def read_endpoint(item: Object, *, replicas: Mapping[tuple[str, str], tuple[Replica, ...]]) -> EndpointRoute:
+def read_endpoint(
+    item: Object, *, replicas: Mapping[tuple[str, str], tuple[Replica, ...]], allowed_hosts: AllowedHosts
+) -> EndpointRoute:
     """One OnlineEndpoint (a dictionary) as the router understands it; `replicas` by (namespace, Service).
 
     What is wrong with it becomes problems, never an exception.
@@ -39,21 +41,10 @@ def read_endpoint(item: Object, *, replicas: Mapping[tuple[str, str], tuple[Repl
             deployments.append(_deployment(raw, namespace=namespace, replicas=replicas))
         except SpecError as error:
             problems.append(Problem(type="Ready", reason=INVALID_SPEC, message=str(error)))
-    auth = _Auth.read(spec.get("auth"), problems=problems)
-    known = {d.name for d in deployments}
-    traffic = _weights(spec.get("traffic"), field_name="traffic", known=known, problems=problems)
-    mirror = _weights(spec.get("mirror"), field_name="mirror", known=known, problems=problems)
-    if len(mirror) > 1:
-        problems.append(_invalid("spec.mirror names several deployments: only one deployment can mirror."))
-        mirror = ()
+    auth = read_auth(spec.get("auth"), endpoint=name, problems=problems)
+    traffic, mirror = _read_shares(spec, known={d.name for d in deployments}, problems=problems)
     if not _NAME.fullmatch(name):
         problems.append(_invalid(f"metadata.name {name!r} is not a name the router can route."))
-    if sum(percent for _, percent in traffic) > 100:
-        problems.append(_invalid("spec.traffic adds up to more than 100 percent."))
-        traffic = ()
-    if len(traffic) > MAX_SPLIT:
-        problems.append(_invalid(f"spec.traffic names more than {MAX_SPLIT} deployments."))
-        traffic = ()
     return EndpointRoute(
         namespace=namespace,
         name=name,
@@ -62,6 +53,12 @@ def read_endpoint(item: Object, *, replicas: Mapping[tuple[str, str], tuple[Repl
         auth_mode=auth.mode,
         key_revision=auth.revision,
         keys=auth.keys,
+        key_expiry=auth.key_expiry,
+        issuers=auth.issuers,
+        hosts=read_hosts(spec.get("hosts"), namespace=namespace, allowed=allowed_hosts, problems=problems),
+        cors=read_cors(spec.get("cors"), problems=problems),
+        sticky=read_sticky(spec.get("sticky"), problems=problems),
+        priorities=spec.get("priorities") is True,
         traffic=traffic,
         mirror=mirror,
         deployments=tuple(sorted(deployments, key=lambda d: d.name)),
@@ -74,31 +71,22 @@ def _invalid(message: str) -> Problem:
     return Problem(type="Ready", reason=INVALID_SPEC, message=message)
 
 
-@dataclass(frozen=True)
-class _Auth:
-    mode: Literal["key", "none"]
-    revision: int
-    keys: tuple[tuple[str, str], ...]
-    usable: bool
-
-    @classmethod
-    def read(cls, raw: Any, *, problems: list[Problem]) -> "_Auth":
-        auth = raw if isinstance(raw, Mapping) else {}
-        mode, revision = auth.get("mode"), auth.get("keyRevision") or 0
-        if mode == "none":
-            return cls(mode="none", revision=int(revision), keys=(), usable=True)
-        if mode != "key":
-            problems.append(_invalid(f"spec.auth.mode is {mode!r}: only key and none are known."))
-            return cls(mode="key", revision=int(revision), keys=(), usable=False)
-        keys = []
-        for raw_key in _list(auth.get("keys")):
-            key = raw_key if isinstance(raw_key, Mapping) else {}
-            digest = str(key.get("sha256", ""))
-            if _DIGEST.fullmatch(digest) and re.fullmatch(r"[A-Za-z0-9._-]{1,63}", str(key.get("name"))):
-                keys.append((str(key["name"]), digest))
-            else:
-                problems.append(_invalid(f"spec.auth.keys: {key.get('name')!r} is not a usable key."))
-        return cls(mode="key", revision=int(revision), keys=tuple(keys), usable=True)
+def _read_shares(
+    spec: Object, *, known: set[str], problems: list[Problem]
+) -> tuple[tuple[tuple[str, int], ...], tuple[tuple[str, int], ...]]:
+    """(traffic, mirror) of the `known` deployments; none of either where it cannot be meant."""
+    traffic = _weights(spec.get("traffic"), field_name="traffic", known=known, problems=problems)
+    mirror = _weights(spec.get("mirror"), field_name="mirror", known=known, problems=problems)
+    if len(mirror) > 1:
+        problems.append(_invalid("spec.mirror names several deployments: only one deployment can mirror."))
+        mirror = ()
+    if sum(percent for _, percent in traffic) > 100:
+        problems.append(_invalid("spec.traffic adds up to more than 100 percent."))
+        traffic = ()
+    if len(traffic) > MAX_SPLIT:
+        problems.append(_invalid(f"spec.traffic names more than {MAX_SPLIT} deployments."))
+        traffic = ()
+    return traffic, mirror
 
 
 def _weights(raw: Any, *, field_name: str, known: set[str], problems: list[Problem]) -> tuple[tuple[str, int], ...]:
@@ -143,6 +131,7 @@ def _deployment(
         max_queue=_number(raw, "maxQueue", where=where),
         max_queue_wait_ms=_number(raw, "maxQueueWaitMs", where=where),
         request_timeout_ms=_number(raw, "requestTimeoutMs", where=where, least=1, most=300_000),
+        total_timeout_ms=_number({"totalTimeoutMs": 0} | dict(raw), "totalTimeoutMs", where=where),
         scale=_scale(raw.get("scale") or {}, where=f"{where}.scale"),
         replicas=replicas.get((namespace, service), ()),
     )

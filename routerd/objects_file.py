@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import yaml
 
+from routerd.callers_spec import AllowedHosts
 from routerd.routes import Object, RoutingTable
 from routerd.routing_table import build_table
 
@@ -25,7 +26,7 @@ class ObjectsError(ValueError):
     """The file cannot be read, or holds something the router does not know."""
 
 
-def read_objects(path: Path) -> RoutingTable:
+def read_objects(path: Path, *, allowed_hosts: AllowedHosts | None = None) -> RoutingTable:
     """The routing table a file describes; raises ObjectsError."""
     try:
         documents = list(yaml.safe_load_all(path.read_text()))
@@ -37,7 +38,7 @@ def read_objects(path: Path) -> RoutingTable:
         if kind not in found:
             raise ObjectsError(f"{path}: {kind!r} is neither an OnlineEndpoint nor an EndpointSlice")
         found[kind].append(item)
-    return build_table(endpoints=found["OnlineEndpoint"], slices=found["EndpointSlice"])
+    return build_table(endpoints=found["OnlineEndpoint"], slices=found["EndpointSlice"], allowed_hosts=allowed_hosts)
 
 
 def _flatten(documents: Iterable[Any]) -> Iterable[Any]:
@@ -48,7 +49,9 @@ def _flatten(documents: Iterable[Any]) -> Iterable[Any]:
             yield document
 
 
-async def follow_file(path: Path, *, offer: Callable[[RoutingTable], None]) -> None:
+async def follow_file(
+    path: Path, *, offer: Callable[[RoutingTable], None], allowed_hosts: AllowedHosts | None = None
+) -> None:
     """Offer the file's table now and after each change, until cancelled."""
     seen: tuple[int, int] | None = None
     while True:
@@ -56,7 +59,7 @@ async def follow_file(path: Path, *, offer: Callable[[RoutingTable], None]) -> N
         if state != seen:
             seen = state
             try:
-                offer(read_objects(path))
+                offer(read_objects(path, allowed_hosts=allowed_hosts))
             except ObjectsError as error:
                 log.error("Keeping the last table: %s", error)
         await asyncio.sleep(_LOOK_SECONDS)

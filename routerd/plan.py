@@ -5,7 +5,8 @@
     HAProxy ──────────────read back─> Running ┘
 
 The order inside a plan keeps every request whole: slot records and replicas before the names that lead to
-them, new keys before the endpoint's record, and everything that goes away after everything that comes.
+them, new keys before the endpoint's record (public keys are loaded before the tokens that name them), and everything
+that goes away after everything that comes.
 One `set map` of an endpoint's record moves its authentication, split and mirror together.
 
 A replica's life in a slot:
@@ -27,6 +28,7 @@ from pathlib import Path
 from typing import Final
 
 from routerd.haproxy.config import Server
+from routerd.haproxy.maps import MAP_NAMES
 from routerd.haproxy.runtime import BackendStat, ServerStat
 from routerd.slots import SlotOwner, SlotTable
 from routerd.wanted import Maps, Wanted
@@ -35,6 +37,10 @@ ServerKey = tuple[str, str]  # slot, server name
 
 DRAIN_SLACK_SECONDS: Final = 5.0
 _LONGEST_REQUEST_MS: Final = 300_000
+
+
+# Where the endpoint's name stands in the entries of a map: before or after which separator.
+_NAME_IN_KEY: Final = {"endpoints": (0, ":"), "pins": (0, ":"), "tokens": (0, ":"), "keys": (2, ":"), "cors": (2, "|")}
 
 
 @dataclass(frozen=True)
@@ -84,9 +90,10 @@ def make_plan(
     work = _Work(wanted=wanted, running=running, slots=slots, draining=draining, now=now, folder=folder)
     work.come("slots")
     work.servers_come()
-    for name in ("keys", "pins", "endpoints"):
+    names = [name for name in MAP_NAMES if name != "slots"]
+    for name in names:
         work.come(name)
-    for name in ("endpoints", "pins", "keys"):
+    for name in reversed(names):
         work.go(name)
     work.servers_go()
     work.go("slots")
@@ -123,6 +130,8 @@ class _Work:
         for key, value in self.wanted.maps[name].items():
             if has.get(key) != value:
                 verb = "set" if key in has else "add"
+                if name == "tokens":
+                    self.additions.append(f"load token-key {value.split('|')[1]}")
                 self.additions.append(f"{verb} map {self._file(name)} {key} {value}")
                 self._touch(name, key)
 
@@ -224,8 +233,12 @@ class _Work:
         self.touched_maps.add(name)
         if name == "slots":
             self._note_owner(key)
+        elif name == "hosts":
+            sides = (self.wanted.maps[name], self.running.maps[name])
+            self.endpoints |= {side[key] for side in sides if key in side}
         else:
-            self.endpoints.add(key.partition(":")[2] if name == "keys" else key.partition(":")[0])
+            part, separator = _NAME_IN_KEY[name]
+            self.endpoints.add(key.partition(separator)[part])
 
     def _touch_slot(self, slot: str) -> None:
         self.touched_slots.add(slot)

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Set
 from dataclasses import replace
 from typing import Final
 
-from routerd.conditions import ready_condition
+from routerd.conditions import host_conditions, ready_condition
 from routerd.control import InForce
 from routerd.haproxy.maps import MAP_NAMES, HaproxyFiles
 from routerd.haproxy.process import HaproxyError, trim_log
@@ -252,12 +252,14 @@ class Reconciler:
         )
 
     def _write_files(self, wanted: Wanted, *, slots: SlotTable) -> None:
+        self._files.write_token_keys(wanted.token_keys)
         self._files.write_maps(wanted.maps)
         self._files.write_servers(slots, servers=wanted.servers)
 
     async def _converge(self, table: RoutingTable) -> Plan:
         """Apply plans until one holds nothing to do now; that one."""
         wanted = self._want(table)
+        self._files.write_token_keys(wanted.token_keys)
         plan = self._plan(wanted)
         if plan.waiting:  # what leaves is judged by its queue and its requests of this moment
             self._running = await self._read_touched(plan)
@@ -329,6 +331,6 @@ def _state_of(endpoint: EndpointRoute, *, replicas: Mapping[SlotOwner, int]) -> 
     return InForce(
         generation=endpoint.generation,
         key_revision=endpoint.key_revision,
-        conditions=(ready_condition(endpoint, serving=serving),),
+        conditions=(ready_condition(endpoint, serving=serving), *host_conditions(endpoint)),
         deployments=names,
     )

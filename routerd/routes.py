@@ -8,6 +8,8 @@ Object = Mapping[str, Any]
 
 NAME_TAKEN: Final = "NameTaken"
 INVALID_SPEC: Final = "InvalidSpec"
+HOST_TAKEN: Final = "HostTaken"
+HOST_NOT_ALLOWED: Final = "HostNotAllowed"
 MAX_SPLIT: Final = 20  # deployments of one endpoint that can take traffic
 
 
@@ -44,15 +46,50 @@ class DeploymentRoute:
     request_timeout_ms: int
     scale: ScaleSpec
     replicas: tuple[Replica, ...] = ()
+    total_timeout_ms: int = 0  # until a stream that answers is ended; 0: never
 
 
 @dataclass(frozen=True)
 class Problem:
     """Why (a part of) an endpoint is not routed; becomes a condition of the OnlineEndpoint."""
 
-    type: str
+    type: str  # "Ready" or "Hosts"
     reason: str
     message: str
+
+
+@dataclass(frozen=True)
+class TokenKey:
+    """A public key that tokens of an issuer are signed with."""
+
+    kid: str
+    algorithm: Literal["ES256", "RS256"]
+    pem: str
+
+
+@dataclass(frozen=True)
+class TokenIssuer:
+    """Whose tokens an endpoint accepts: what the claims iss and aud must say, and with which keys."""
+
+    issuer: str
+    audience: str
+    keys: tuple[TokenKey, ...]
+
+
+@dataclass(frozen=True)
+class Cors:
+    """Which pages may call an endpoint from a browser: their origins, or `*`."""
+
+    origins: tuple[str, ...]
+    max_age_seconds: int = 600
+
+
+@dataclass(frozen=True)
+class Sticky:
+    """What requests carry that shall go to the same deployment."""
+
+    source: Literal["header", "cookie"]
+    name: str
 
 
 @dataclass(frozen=True)
@@ -63,9 +100,15 @@ class EndpointRoute:
     name: str
     uid: str
     generation: int
-    auth_mode: Literal["key", "none"]
+    auth_mode: Literal["key", "token", "none"]
     key_revision: int
     keys: tuple[tuple[str, str], ...] = ()  # (key's name, SHA-256 in lower-case hex)
+    key_expiry: tuple[tuple[str, int], ...] = ()  # (key's name, unix seconds), of those that end
+    issuers: tuple[TokenIssuer, ...] = ()
+    hosts: tuple[str, ...] = ()  # host names that lead here, besides the path
+    cors: Cors | None = None
+    sticky: Sticky | None = None
+    priorities: bool = False  # callers may name a priority class
     traffic: tuple[tuple[str, int], ...] = ()  # (deployment, percent), percent > 0
     mirror: tuple[tuple[str, int], ...] = ()
     deployments: tuple[DeploymentRoute, ...] = ()

@@ -4,12 +4,13 @@ One pure function, `build_table`, turns OnlineEndpoints and EndpointSlices (plai
 come from a list) into frozen values. It knows nothing of HAProxy, of time or of what ran before, so the
 same objects always give the same table.
 
-Three rules live here and in `endpoint_spec`, and nowhere else:
+Four rules live here and in `endpoint_spec`, and nowhere else:
 
 - A bad object never raises. What is wrong becomes a `Problem` on the endpoint; a bad deployment is left
   out, and an endpoint whose authentication cannot be understood is not routed at all (it fails closed).
 - Endpoint names are unique in a cluster. The oldest OnlineEndpoint of a name wins (by UID where two are
   equally old); the others carry `NameTaken` and are not routed.
+- A host name belongs to the oldest endpoint that names it; the others are routed without it.
 - A replica is a ready address of an EndpointSlice of the deployment's Service, in the endpoint's own
   namespace, named after its pod.
 """
@@ -19,26 +20,31 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
+from routerd.callers_spec import AllowedHosts
 from routerd.endpoint_spec import read_endpoint
-from routerd.routes import NAME_TAKEN, EndpointRoute, Object, Problem, Replica, RoutingTable
+from routerd.routes import HOST_TAKEN, NAME_TAKEN, EndpointRoute, Object, Problem, Replica, RoutingTable
 
 _SERVICE_LABEL: Final = "kubernetes.io/service-name"
 _ADDRESS: Final = re.compile(r"[0-9a-fA-F.:]+")
 _POD_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 
 
-def build_table(*, endpoints: Iterable[Object], slices: Iterable[Object]) -> RoutingTable:
+def build_table(
+    *, endpoints: Iterable[Object], slices: Iterable[Object], allowed_hosts: AllowedHosts | None = None
+) -> RoutingTable:
     """The routing table for OnlineEndpoints and EndpointSlices (dictionaries as the API server sends them).
 
+    `allowed_hosts`: the host names the operator allowed, by namespace; none where it is not given.
     Never raises for what an object holds; see the module's essay.
     """
     replicas = ready_replicas(slices)
     taken: dict[str, str] = {}
+    hosts: dict[str, str] = {}
     routes = []
     for item in sorted(endpoints, key=_age):
-        route = read_endpoint(item, replicas=replicas)
+        route = read_endpoint(item, replicas=replicas, allowed_hosts=allowed_hosts or {})
         winner = taken.setdefault(route.name, route.key)
-        routes.append(route if winner == route.key else _refuse_name(route, winner=winner))
+        routes.append(_settle_hosts(route, taken=hosts) if winner == route.key else _refuse_name(route, winner=winner))
     return RoutingTable(endpoints=tuple(sorted(routes, key=lambda r: r.key)))
 
 
@@ -90,3 +96,18 @@ def _refuse_name(route: EndpointRoute, *, winner: str) -> EndpointRoute:
     message = f"The endpoint name {route.name} is in use by the older {winner}: choose another name."
     problem = Problem(type="Ready", reason=NAME_TAKEN, message=message)
     return replace(route, problems=(problem, *route.problems), routed=False)
+
+
+def _settle_hosts(route: EndpointRoute, *, taken: dict[str, str]) -> EndpointRoute:
+    """The route with the hosts nobody older has; `taken` (host -> endpoint) learns them."""
+    if not route.routed:
+        return route
+    lost = [host for host in route.hosts if taken.setdefault(host, route.key) != route.key]
+    if not lost:
+        return route
+    told = tuple(
+        Problem("Hosts", HOST_TAKEN, f"The host {host} is in use by the older {taken[host]}: choose another.")
+        for host in lost
+    )
+    hosts = tuple(host for host in route.hosts if host not in lost)
+    return replace(route, hosts=hosts, problems=(*route.problems, *told))

@@ -40,6 +40,7 @@ class Settings:
     objects: Path | None = None  # a file of Kubernetes objects instead of an API server
     service_account_dir: Path = _SERVICE_ACCOUNT
     namespaces: tuple[str, ...] = ()  # empty: from the ConfigMap slipway-targets
+    allowed_hosts: tuple[str, ...] = ()  # "NAMESPACE HOST", besides those of the ConfigMap slipway-targets
     admin_token: str | None = field(default=None, repr=False)
     admin_token_file: Path | None = None
     log_sample: int = 1  # one in so many successful requests is logged; errors always
@@ -136,6 +137,8 @@ def _options(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     add("--objects", type=Path, help="read OnlineEndpoints and EndpointSlices from this YAML or JSON file")
     add("--service-account-dir", type=Path, default=default.service_account_dir)
     add("--namespace", action="append", dest="namespaces", help="watch this one; may be repeated")
+    hosts_help = "an endpoint of this namespace may answer as this host (or *.domain); may be repeated"
+    add("--allow-host", action="append", dest="allowed_hosts", metavar="'NAMESPACE HOST'", help=hosts_help)
     add("--admin-token", help="what the admin API asks for")
     add("--admin-token-file", type=Path)
     add("--log-sample", type=_count, default=default.log_sample, metavar="N")
@@ -190,6 +193,7 @@ def read_settings(arguments: Sequence[str], *, environ: Mapping[str, str] = os.e
     values = {f.name: getattr(given, f.name) for f in fields(Settings)}
     values["run_dir"] = given.run_dir.absolute()  # not resolved: a short link keeps the sockets under 108 bytes
     values["namespaces"] = tuple(given.namespaces or ())
+    values["allowed_hosts"] = tuple(given.allowed_hosts or ())
     if values["kubeconfig"] is not None or values["objects"] is not None:
         values["in_cluster"] = False
     if values["kubeconfig"] is not None and values["objects"] is not None:

@@ -5,8 +5,9 @@
 `observedGeneration` is the generation HAProxy serves, not the one last read: whoever waits for a change waits for this.
 
 A status is written when something about it changed, at most once a second per object. Load moves all the time and alone
-is no news: where only busy and queued differ, ten seconds pass between two writes. `lastTransitionTime` moves only when
-a condition's status does; after a restart or a change of leader it is taken over from the object.
+is no news: where only busy, queued and the use of keys differ, ten seconds pass between two writes.
+`lastTransitionTime` moves only when a condition's status does; after a restart or a change of leader it is taken over
+from the object, and so is the last use of a key.
 
 `routers` says what each router pod has in force. There is one router now, the leader, and it writes itself; with
 several, the leader fills in its peers from their `/v1/table`, and nothing else here changes.
@@ -28,6 +29,7 @@ from lightkube.types import PatchType
 from routerd import contract
 from routerd.board import Board, board_of
 from routerd.control import Condition, InForce, Router
+from routerd.key_use import describe_key_use
 from routerd.kubernetes import OnlineEndpoint
 from routerd.routes import DeploymentRoute, EndpointRoute
 from routerd.samples import Decision, Sample
@@ -72,8 +74,12 @@ def build_status(
     seen: Mapping[str, Seen],
     routers: Mapping[str, InForce],
     address: str | None,
+    keys: list[dict[str, str]] | None = None,
 ) -> Status:
-    """The status of one endpoint, but for the conditions' times. `seen` is by deployment, `routers` by pod name."""
+    """The status of one endpoint, but for the conditions' times. `seen` is by deployment, `routers` by pod name.
+
+    `keys`: each, with when it was used last.
+    """
     status: Status = {
         "observedGeneration": in_force.generation,
         "conditions": [_condition(condition, in_force=in_force) for condition in in_force.conditions],
@@ -83,14 +89,14 @@ def build_status(
             for name, its in sorted(routers.items())
         ],
     }
-    return status | ({"address": address} if address else {})
+    return status | ({"address": address} if address else {}) | ({"keys": keys} if keys else {})
 
 
 def stamp(status: Status, *, before: Status, at: datetime) -> Status:
     """The status with what only the object remembers.
 
-    `lastTransitionTime` is kept while a condition's status stays the same, and a deployment's last decision until
-    there is a new one.
+    `lastTransitionTime` is kept while a condition's status stays the same, a deployment's last decision until
+    there is a new one, and the last use of a key that another router saw later.
     """
     old = {condition.get("type"): condition for condition in before.get("conditions") or ()}
     moment = at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -104,7 +110,18 @@ def stamp(status: Status, *, before: Status, at: datetime) -> Status:
         ({"lastDecision": decision} if (decision := decisions.get(entry["name"])) else {}) | entry
         for entry in status["deployments"]
     ]
-    return status | {"conditions": conditions, "deployments": deployments}
+    keys = _later_uses(status.get("keys") or [], before=before.get("keys") or [])
+    return status | {"conditions": conditions, "deployments": deployments} | ({"keys": keys} if keys else {})
+
+
+def _later_uses(keys: list[dict[str, str]], *, before: list[dict[str, str]]) -> list[dict[str, str]]:
+    """The keys with the later of both times; one of the same name with another fingerprint is another key."""
+    known = {(entry.get("name"), entry.get("fingerprint")): entry.get("lastUsed", "") for entry in before}
+    found = []
+    for entry in keys:
+        latest = max(entry.get("lastUsed", ""), known.get((entry["name"], entry["fingerprint"]), ""))
+        found.append(entry | ({"lastUsed": latest} if latest else {}))
+    return found
 
 
 def _condition(condition: Condition, *, in_force: InForce) -> dict[str, Any]:
@@ -143,7 +160,7 @@ def without_load(status: Status) -> Status:
         {name: value for name, value in entry.items() if name not in _LOAD_FIELDS}
         for entry in status.get("deployments") or ()
     ]
-    return status | {"deployments": deployments}
+    return {name: value for name, value in status.items() if name != "keys"} | {"deployments": deployments}
 
 
 @dataclass(frozen=True)
@@ -193,6 +210,7 @@ class StatusWriter:
             },
             routers={self._router.settings.pod_name: in_force},
             address=self._router.settings.address,
+            keys=describe_key_use(endpoint, used=self._board.keys_used),
         )
         written = self._written.get(endpoint.key)
         if now < self._retry_at.get(endpoint.key, 0) or not _is_due(status, uid=endpoint.uid, written=written, now=now):

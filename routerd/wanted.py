@@ -1,21 +1,24 @@
 """What HAProxy should have: a routing table and its slots as map entries and servers. Pure.
 
 Every routed deployment has one slot, of the class of its longest wait (`assign_slots`). Names lead to slots through
-three maps, and one record per slot holds the limits its rules read:
+maps, and one record per slot holds the limits its rules read:
 
-    endpoints   name -> auth|slot|mirror|split      keys   SHA-256:name -> name of the key
-    pins        name:deployment -> slot             slots  slot -> limits
+    endpoints   name -> auth|slot|mirror|split      keys    SHA-256:name -> name of the key, and when it ends
+    pins        name:deployment -> slot             tokens  name:kid -> algorithm|file|issuer|audience
+    slots       slot -> limits                      hosts   host -> name
+                                                    cors    origin|name -> seconds
 """
 
-from collections.abc import Mapping, Set
-from dataclasses import dataclass, replace
+import hashlib
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass, field, replace
 
 from routerd.haproxy.config import Server
 from routerd.haproxy.maps import MAP_NAMES
 from routerd.routes import DeploymentRoute, EndpointRoute, RoutingTable
 from routerd.slots import SlotOwner, SlotTable, slot_wait_ms, wait_class
 
-Maps = Mapping[str, Mapping[str, str]]  # map name (slots, keys, pins, endpoints) -> entries
+Maps = Mapping[str, Mapping[str, str]]  # map name (slots, keys, pins, endpoints, ...) -> entries
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class Wanted:
 
     maps: Maps
     servers: Mapping[str, tuple[Server, ...]]  # slot -> replicas
+    token_keys: Mapping[str, str] = field(default_factory=dict)  # name of the file -> public key (PEM)
 
 
 def assign_slots(table: RoutingTable, *, slots: SlotTable, now: float) -> SlotTable:
@@ -79,24 +83,61 @@ def want(
     by_owner = {owner: slot for slot, owner in slots.owners.items()}
     maps: dict[str, dict[str, str]] = {name: {} for name in MAP_NAMES}
     servers: dict[str, tuple[Server, ...]] = {}
+    token_keys: dict[str, str] = {}
     for endpoint in table.routed():
         found = {d.name: by_owner[endpoint.namespace, endpoint.name, d.name] for d in endpoint.deployments}
         maps["endpoints"][endpoint.name] = endpoint_record(endpoint, slots=found)
-        for name, digest in endpoint.keys if endpoint.auth_mode == "key" else ():
-            maps["keys"][f"{digest.upper()}:{endpoint.name}"] = name
+        maps["keys"].update(_key_entries(endpoint))
+        maps["tokens"].update(_token_entries(endpoint))
+        token_keys |= {token_key_file(key.pem): key.pem for issuer in endpoint.issuers for key in issuer.keys}
+        maps["hosts"].update(dict.fromkeys(endpoint.hosts, endpoint.name))
+        if endpoint.cors:
+            age = str(endpoint.cors.max_age_seconds)
+            maps["cors"].update({f"{origin}|{endpoint.name}": age for origin in endpoint.cors.origins})
         for deployment in endpoint.deployments:
             slot = found[deployment.name]
             maps["pins"][f"{endpoint.name}:{deployment.name}"] = slot
             retry = (retry_after or {}).get(slot, 1)
-            maps["slots"][slot] = slot_record(deployment, hold_seconds=hold_seconds, retry_after=retry)
+            record = slot_record(deployment, hold_seconds=hold_seconds, retry_after=retry)
+            maps["slots"][slot] = f"{record}|p" if endpoint.priorities else record
             servers[slot] = _servers(deployment)
-    return Wanted(maps=maps, servers=servers)
+    return Wanted(maps=maps, servers=servers, token_keys=token_keys)
+
+
+def key_fingerprint(digest: str) -> str:
+    """What tells two keys of one name apart, in logs and counts: the start of the key's SHA-256."""
+    return digest[:8]
+
+
+def _key_entries(endpoint: EndpointRoute) -> Iterator[tuple[str, str]]:
+    """`primary#1a2b3c4d`, or `@1767225600@primary#1a2b3c4d` of a key that ends then (unix seconds)."""
+    if endpoint.auth_mode != "key":
+        return
+    ends = dict(endpoint.key_expiry)
+    for name, digest in endpoint.keys:
+        told = f"{name}#{key_fingerprint(digest)}"
+        yield f"{digest.upper()}:{endpoint.name}", f"@{ends[name]}@{told}" if name in ends else told
+
+
+def token_key_file(pem: str) -> str:
+    """The name of a public key's file: its content's digest, so that a file never changes."""
+    return hashlib.sha256(pem.encode()).hexdigest()[:32]
+
+
+def _token_entries(endpoint: EndpointRoute) -> Iterator[tuple[str, str]]:
+    if endpoint.auth_mode != "token":
+        return
+    for issuer in endpoint.issuers:
+        for key in issuer.keys:
+            claims = f"{issuer.issuer}|{issuer.audience}"
+            yield f"{endpoint.name}:{key.kid}", f"{key.algorithm}|{token_key_file(key.pem)}|{claims}"
 
 
 def endpoint_record(endpoint: EndpointRoute, *, slots: Mapping[str, str]) -> str:
     """`key|@|5:q500-0002|90:q500-0001:100:q500-0002`: auth, slot, mirror, cumulative split.
 
-    `key|q500-0001||`: one deployment takes all the traffic. `key|||`: none does.
+    `key|q500-0001||`: one deployment takes all the traffic. `key|||`: none does. A split that is decided by what the
+    request carries says so in a fifth part: `|header:x-session`.
     """
     mirror = "".join(f"{percent}:{slots[name]}" for name, percent in endpoint.mirror[:1])
     if [percent for _, percent in endpoint.traffic] == [100]:
@@ -105,7 +146,8 @@ def endpoint_record(endpoint: EndpointRoute, *, slots: Mapping[str, str]) -> str
     for name, percent in endpoint.traffic:
         total += percent
         split.append(f"{total}:{slots[name]}")
-    return f"{endpoint.auth_mode}|{'@' if split else ''}|{mirror}|{':'.join(split)}"
+    record = f"{endpoint.auth_mode}|{'@' if split else ''}|{mirror}|{':'.join(split)}"
+    return f"{record}|{endpoint.sticky.source}:{endpoint.sticky.name}" if endpoint.sticky and split else record
 
 
 def slot_record(deployment: DeploymentRoute, *, hold_seconds: float, retry_after: int) -> str:

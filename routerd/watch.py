@@ -29,6 +29,7 @@ from lightkube.core.async_client import AsyncClient
 from lightkube.core.exceptions import ApiError
 
 from routerd import contract
+from routerd.callers_spec import AllowedHosts, read_allowed_hosts
 from routerd.kubernetes import ConfigMap, EndpointSlice, OnlineEndpoint
 from routerd.routes import Object, RoutingTable
 from routerd.routing_table import build_table
@@ -144,6 +145,7 @@ class Watcher:
         self._offer = offer
         self._targets = Store()
         self._known_namespaces: set[str] | None = None
+        self._known_hosts: list[str] = []
         self._stores: dict[tuple[str, str], Store] = {}  # (namespace, kind)
         self._tasks: dict[str, list[asyncio.Task[None]]] = {}
         self._changed = asyncio.Event()
@@ -217,8 +219,18 @@ class Watcher:
             return
         self._first_table_made = True
         self._offer(
-            build_table(endpoints=self._items(OnlineEndpoint, listed), slices=self._items(EndpointSlice, listed))
+            build_table(
+                endpoints=self._items(OnlineEndpoint, listed),
+                slices=self._items(EndpointSlice, listed),
+                allowed_hosts=self._allowed_hosts(),
+            )
         )
+
+    def _allowed_hosts(self) -> AllowedHosts:
+        targets = self._targets.items.get(contract.TARGETS_CONFIGMAP)
+        if targets is not None:
+            self._known_hosts = str((targets.get("data") or {}).get("hosts", "")).splitlines()
+        return read_allowed_hosts([*self._settings.allowed_hosts, *self._known_hosts])
 
     def _items(self, resource: Any, namespaces: set[str]) -> list[Object]:
         return [

@@ -4,6 +4,7 @@ from typing import Any
 
 from routerd.board import Board
 from routerd.control import Condition, InForce, Router
+from routerd.key_use import describe_key_use
 from routerd.routes import DeploymentRoute, EndpointRoute
 from routerd.slots import SlotOwner
 
@@ -25,6 +26,7 @@ def _endpoint(endpoint: EndpointRoute, *, in_force: InForce, router: Router, boa
         "generation": in_force.generation,
         "keyRevision": in_force.key_revision,
         "conditions": [_condition(condition) for condition in in_force.conditions],
+        "keys": describe_key_use(endpoint, used=board.keys_used),
         "deployments": {
             route.name: _deployment(
                 route, owner=(endpoint.namespace, endpoint.name, route.name), router=router, board=board

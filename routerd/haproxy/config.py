@@ -23,6 +23,11 @@ _HOT_BUFFERS: Final = 256  # free buffers kept at hand
 _LOBBY_FORMAT: Final = "%[var(txn.be)]|%Ts|%ms|%Th|%Ti"
 _QUICK_SPLIT: Final = 3  # deployments chosen among by HAProxy's own rules; Lua takes over where there are more
 
+# How callers name a request, and the trace it belongs to: only what such a name may hold.
+_CALLERS_IDS: Final = """\
+    http-request set-var(txn.client_rid) req.hdr(x-ms-client-request-id),regsub([^A-Za-z0-9_-],,g),bytes(0,40)
+    http-request set-var(txn.traceparent) req.hdr(traceparent),regsub([^0-9a-f-],,g),bytes(0,55)"""
+
 # The access record, one tab-separated datagram per logged request: (field, HAProxy's expression).
 # Times are milliseconds, -1 when the request never got there. "-" or nothing: not known.
 LOG_FIELDS: Final[tuple[tuple[str, str], ...]] = (
@@ -45,10 +50,13 @@ LOG_FIELDS: Final[tuple[tuple[str, str], ...]] = (
     ("backend_connections", "%bc"),
     ("replica_connections", "%sc"),
     ("queue_position", "%bq"),
-    ("key", "%[var(txn.kid)]"),
+    ("key", "%[var(txn.kid),field(1,#)]"),
     ("reason", "%[var(txn.reason)]"),
     ("held_ms", "%[var(txn.held)]"),  # only of requests that waited in the lobby
     ("forwarded_for", "%[var(txn.client)]"),  # the caller, where the record comes from the second hop
+    ("path", "%HPO"),  # as it came in
+    ("client_request_id", "%[var(txn.client_rid)]"),
+    ("traceparent", "%[var(txn.traceparent)]"),
 )
 
 LOBBY: Final = "LOBBY"  # no pod has capitals in its name
@@ -101,6 +109,21 @@ def render_slots(slots: SlotTable, *, servers: Mapping[str, Iterable[Server]], r
     return "\n".join(lines) + "\n"
 
 
+def render_token_keys(names: Iterable[str], *, run_dir: Path) -> str:
+    """`token-keys.cfg`: makes HAProxy load these public keys when it starts; at run time `load token-key` does."""
+    lines = ["# Written by routerd: the public keys that callers' tokens are signed with.", ""]
+    loads = [
+        f'    http-request set-var(txn.loaded) str(),jwt_verify(RS256,"{token_key_path(name, run_dir=run_dir)}")'
+        for name in sorted(names)
+    ]
+    return "\n".join([*lines, *(["backend token_keys from base"] if loads else []), *loads]) + "\n"
+
+
+def token_key_path(name: str, *, run_dir: Path) -> Path:
+    """Where a public key lies; HAProxy knows it by this text, and routerd.lua builds the same."""
+    return run_dir / "token-keys" / f"{name}.pem"
+
+
 def render_lua() -> str:
     """`routerd.lua` as shipped."""
     return _read("lua/routerd.lua")
@@ -123,6 +146,9 @@ def _placeholders(settings: Settings, *, slots: int) -> dict[str, str]:
         "BIND": f"{_host(settings.bind)}:{settings.inference_port}",
         "LOG_SAMPLE": str(settings.log_sample),
         "LOG_FORMAT": r"\t".join(expression for _, expression in LOG_FIELDS),
+        "CONTENT_TYPE": CONTENT_TYPE,
+        "CALLERS_IDS": _CALLERS_IDS,
+        "PRIORITY_HEADER": contract.PRIORITY_HEADER,
         "REASON_HEADER": contract.REASON_HEADER,
         "PIN_HEADER": contract.PIN_HEADER,
         "MODEL_STATUS_HEADER": contract.MODEL_STATUS_HEADER,

@@ -1,8 +1,9 @@
 """The files HAProxy starts from, and their records.
 
     haproxy.cfg routerd.lua problems.map     follow from the settings and this release
-    endpoints.map keys.map pins.map slots.map    the table in force
+    endpoints.map keys.map pins.map ...      the table in force
     slots.cfg                                every slot with its servers
+    token-keys/ token-keys.cfg               public keys that tokens are signed with, and that they be loaded
     slots.json servers.json                  the same as data: slots.cfg is made from them anew at each start
 
 Files are replaced, never written in place, so HAProxy can be started at any moment. `slots.json` is written
@@ -15,13 +16,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-from routerd.haproxy.config import Server, render_config, render_lua, render_slots
+from routerd.haproxy.config import Server, render_config, render_lua, render_slots, render_token_keys
 from routerd.haproxy.problems import problems_map
 from routerd.settings import Settings
 from routerd.slots import SlotTable
 
-FORMAT: Final = "2"  # grows when records in maps change: those of another release mean nothing to our rules
-MAP_NAMES: Final = ("slots", "keys", "pins", "endpoints")  # in the order in which a new endpoint needs them
+FORMAT: Final = "3"  # grows when records in maps change: those of another release mean nothing to our rules
+# In the order in which a new endpoint needs them.
+MAP_NAMES: Final = ("slots", "keys", "tokens", "pins", "cors", "endpoints", "hosts")
 
 
 class HaproxyFiles:
@@ -33,9 +35,9 @@ class HaproxyFiles:
         self._kept: dict[str, object] = {}  # what the files were last made from, so that unchanged ones cost nothing
 
     @property
-    def configuration(self) -> tuple[Path, Path]:
+    def configuration(self) -> tuple[Path, ...]:
         """What HAProxy is started with, in order."""
-        return self._path("haproxy.cfg"), self._path("slots.cfg")
+        return self._path("haproxy.cfg"), self._path("token-keys.cfg"), self._path("slots.cfg")
 
     def map_path(self, name: str) -> Path:
         """Where a map lies; HAProxy knows it by this path."""
@@ -43,13 +45,14 @@ class HaproxyFiles:
 
     def prepare(self) -> SlotTable:
         """Write everything HAProxy needs to start with the last table (or an empty one); the slots it will have."""
-        self._settings.run_dir.mkdir(parents=True, exist_ok=True)
+        self._token_keys.mkdir(parents=True, exist_ok=True)
         slots = self.read_slots()
         self._write("routerd.lua", render_lua())
         self._write("problems.map", _as_map(problems_map()))
         self._write("state.map", "")
         self.write_slots(slots)
         self.write_servers(slots, servers=self.read_servers())
+        self._write("token-keys.cfg", self._render_token_keys(path.stem for path in self._token_keys.glob("*.pem")))
         for name in MAP_NAMES:
             if not self.map_path(name).exists() or not self.understood():
                 self._write(f"{name}.map", "")
@@ -95,8 +98,27 @@ class HaproxyFiles:
         self._write("servers.json", json.dumps(rows))
         self._write("slots.cfg", render_slots(slots, servers=servers, run_dir=self._settings.run_dir))
 
+    def write_token_keys(self, keys: Mapping[str, str]) -> None:
+        """Keep the public keys (file name -> PEM), and that HAProxy loads them when it starts. Needed before maps."""
+        if self._is_kept("token-keys.cfg", keys):
+            return
+        for name, pem in keys.items():
+            self._write(f"token-keys/{name}.pem", pem)
+        self._write("token-keys.cfg", self._render_token_keys(keys))
+        for path in self._token_keys.glob("*.pem"):
+            if path.stem not in keys:
+                path.unlink()
+                self._written.pop(f"token-keys/{path.name}", None)
+
+    def _render_token_keys(self, names: Iterable[str]) -> str:
+        return render_token_keys(names, run_dir=self._settings.run_dir)
+
+    @property
+    def _token_keys(self) -> Path:
+        return self._path("token-keys")
+
     def write_maps(self, maps: Mapping[str, Mapping[str, str]]) -> None:
-        """Keep the entries of `endpoints`, `keys`, `pins` and `slots`."""
+        """Keep the entries of every map."""
         for name in MAP_NAMES:
             if not self._is_kept(f"{name}.map", maps[name]):
                 self._write(f"{name}.map", _as_map(maps[name]))
@@ -114,7 +136,7 @@ class HaproxyFiles:
         if self._written.get(name) == text:
             return
         target = self._path(name)
-        partial = target.with_name(f".{name}.new")
+        partial = target.with_name(f".{target.name}.new")
         partial.write_text(text)
         partial.chmod(0o600)
         partial.replace(target)

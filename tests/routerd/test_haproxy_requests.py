@@ -100,27 +100,10 @@ async def test_the_older_path_of_version_one_works_too(router: Router, start_mod
     assert (answer.status, blue.seen[0].path) == (200, "/score")
 
 
-@pytest.mark.parametrize(
-    "path",
-    ["/score/%2e%2e/admin", "/%2E/score", "/a%2fb", "/a%5Cb", "/a/../../b", "/./score", "/.."],
-)
-async def test_paths_that_could_mean_something_else_are_refused(
-    router: Router, start_model: StartModel, path: str
-) -> None:
-    blue = await start_model("blue-1")
-    await router.serve(endpoint(deployment("blue", blue)))
-
-    raw = await raw_request(router, f"POST /api/v1/endpoint/credit{path} HTTP/1.1")
-
-    assert raw.startswith("HTTP/1.1 400")
-    assert "bad_path" in raw
-    assert blue.seen == []
-
-
-async def raw_request(router: Router, first_line: str, *lines: str) -> str:
+async def raw_request(router: Router, first_line: str, *lines: str, host: str = "x") -> str:
     """Send a head exactly as given, with the right key and no body; the whole answer."""
     reader, writer = await asyncio.open_connection(router.settings.bind, router.settings.inference_port)
-    head = [first_line, "host: x", f"authorization: Bearer {KEY}", "content-length: 0", "connection: close"]
+    head = [first_line, f"host: {host}", f"authorization: Bearer {KEY}", "content-length: 0", "connection: close"]
     writer.write("\r\n".join([*head, *lines, "", ""]).encode())
     answer = (await reader.read()).decode()
     writer.close()

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from routerd.haproxy.maps import MAP_NAMES
 from routerd.haproxy.runtime import BackendStat, ServerStat
 from routerd.plan import Plan, Running, ServerKey, make_plan
 from routerd.routes import DeploymentRoute, EndpointRoute, Replica, RoutingTable, ScaleSpec
@@ -11,7 +12,7 @@ from routerd.slots import SlotTable
 from routerd.wanted import Wanted, assign_slots, want
 
 FOLDER = Path("/run/routerd")
-NOTHING = Running(maps={"slots": {}, "keys": {}, "pins": {}, "endpoints": {}}, backends={}, servers={})
+NOTHING = Running(maps={name: {} for name in MAP_NAMES}, backends={}, servers={})
 ONE, TWO = Replica("blue-1", "10.0.0.1", 5001), Replica("blue-2", "10.0.0.2", 5001)
 
 
@@ -100,7 +101,7 @@ def test_records_say_auth_split_and_mirror_and_the_limits_of_a_slot() -> None:
         "q500-0002": "20|5000|60000|1|green",  # held while the model starts from zero
     }
     assert wanted.maps["pins"] == {"credit:blue": "q500-0001", "credit:green": "q500-0002"}
-    assert wanted.maps["keys"] == {f"{'AB' * 32}:credit": "primary"}
+    assert wanted.maps["keys"] == {f"{'AB' * 32}:credit": "primary#abababab"}
 
 
 def test_an_open_endpoint_has_no_keys_in_haproxy() -> None:
@@ -144,7 +145,7 @@ def test_a_rotated_key_is_added_before_the_old_one_is_removed() -> None:
 
     found = plan(after, slots, running=as_running(before))
 
-    assert found.additions == (f"add map /run/routerd/keys.map {'CD' * 32}:credit primary",)
+    assert found.additions == (f"add map /run/routerd/keys.map {'CD' * 32}:credit primary#cdcdcdcd",)
     assert found.removals == (f"del map /run/routerd/keys.map {'AB' * 32}:credit",)
 
 

@@ -1,5 +1,6 @@
--- What HAProxy's own rules cannot say: holding a request for the first replica, long splits, mirroring, counting the
--- bytes of bodies without a length, and telling why HAProxy answered 503. Runs in HAProxy's one thread.
+-- What HAProxy's own rules cannot say: what a token claims, holding a request for the first replica, long and sticky
+-- splits, mirroring, counting the bytes of bodies without a length, and telling why HAProxy answered 503. Runs in HAProxy's
+-- one thread.
 
 local RUN = os.getenv("ROUTERD_RUN")
 local MIRROR_BYTES = tonumber(os.getenv("ROUTERD_MIRROR_BYTES"))
@@ -14,6 +15,62 @@ local function field(record, n)
   end
   return nil
 end
+
+-- token: who signed it, by whom and for whom it was issued, and until when. Sets txn.kid, or txn.refusal too, which is
+-- the code of the answer. The algorithm is the one our record names, never the one the token asks for.
+local CLOCK_SLACK = 30 -- seconds that an issuer's clock may be ahead
+local MOST_AUDIENCES = 20
+local issuers = Map.new(RUN .. "/tokens.map", Map._str)
+
+local function key_path(name)
+  return RUN .. "/token-keys/" .. name .. ".pem"
+end
+
+-- The claim aud is a text, or a list of texts (HAProxy cannot read a list as a whole).
+local function is_for(txn, token, audience)
+  if txn.c:jwt_payload_query(token, "$.aud") == audience then return true end
+  for place = 0, MOST_AUDIENCES - 1 do
+    local each = txn.c:jwt_payload_query(token, "$.aud[" .. place .. "]")
+    if each == nil then return false end
+    if each == audience then return true end
+  end
+  return false
+end
+
+local function why_refused(txn, token, record)
+  local algorithm, name, issuer, audience = field(record, 1), field(record, 2), field(record, 3), field(record, 4)
+  txn:set_var("txn.algorithm", algorithm)
+  txn:set_var("txn.key_path", key_path(name))
+  if txn.c:jwt_verify(token, "txn.algorithm", "txn.key_path") ~= 1 then return "token_invalid" end
+  if txn.c:jwt_payload_query(token, "$.iss") ~= issuer then return "token_invalid" end
+  if not is_for(txn, token, audience) then return "token_invalid" end
+  local now = core.now().sec
+  local ends = tonumber(txn.c:jwt_payload_query(token, "$.exp", "int") or nil)
+  if ends == nil then return "token_invalid" end
+  if ends <= now then return "token_expired" end
+  local starts = tonumber(txn.c:jwt_payload_query(token, "$.nbf", "int") or nil)
+  if starts ~= nil and starts > now + CLOCK_SLACK then return "token_not_yet" end
+  return nil
+end
+
+core.register_action("token", { "http-req" }, function(txn)
+  local token = txn.f:http_auth_bearer()
+  if token == nil or token == "" then return end
+  local kid = txn.c:jwt_header_query(token, "$.kid")
+  local record = kid and issuers:lookup(txn:get_var("txn.ep") .. ":" .. kid)
+  txn:set_var("txn.kid", record and kid or "-")
+  local refusal = record and why_refused(txn, token, record) or not record and "token_invalid"
+  if refusal then txn:set_var("txn.refusal", refusal) end
+end)
+
+-- load token-key: a public key that came after HAProxy's start. Its converter reads the file that a text names.
+local loaded = {}
+
+core.register_cli({ "load", "token-key" }, "load token-key NAME : load a public key", function(applet, _, _, name)
+  if loaded[name] then return end
+  applet.c:jwt_verify("", "RS256", key_path(name))
+  loaded[name] = true
+end)
 
 -- hold: wait in the lobby while the slot has no usable server. Sets txn.held to the milliseconds since the request
 -- came and txn.priority to its place in the queue; or txn.held_full when no more may wait; or nothing: time is over.
@@ -112,6 +169,16 @@ core.register_action("split", { "http-req" }, function(txn)
   txn:set_var("txn.be", chosen)
 end)
 
+-- sticky: the dice of a split thrown by what the request carries, so that the same value falls the same way. The record
+-- says which: header:NAME or cookie:NAME. A request without it is thrown like any other.
+core.register_action("sticky", { "http-req" }, function(txn)
+  local source, name = string.match(field(txn:get_var("txn.rec"), 5) or "", "^(%a+):(.+)$")
+  if source == nil then return end
+  local value = source == "header" and txn.f:req_hdr(name) or source == "cookie" and txn.f:req_cook(name)
+  if not value or value == "" then return end
+  txn:set_var("txn.dice", txn.c:xxh64(txn:get_var("txn.ep") .. ":" .. value) % 100)
+end)
+
 -- mirror: send a copy of a small request to the shadow slot, in a task of its own that nobody waits for
 local function send_copy(copy)
   local client = core.httpclient()
@@ -150,6 +217,7 @@ end)
 
 -- bodylimit: count the bytes of a body without a length and end the request past the limit.
 -- HAProxy 2.8 ignores filter.ERROR, but a Lua error ends the request; the status is set in the configuration.
+local END_OF_BODY = 1 -- byte that HAProxy may count for it
 local Limit = { id = "bodylimit", flags = filter.FLT_CFG_FL_HTX }
 Limit.__index = Limit
 
@@ -163,7 +231,7 @@ end
 
 function Limit:http_payload(txn, message)
   self.bytes = self.bytes + message:input()
-  if self.bytes > BODY_BYTES then
+  if self.bytes > BODY_BYTES + END_OF_BODY then
     txn:set_var("txn.too_large", 1)
     error("payload too large")
   end
