@@ -54,6 +54,7 @@ SCORING_PORT: Final = 5001
 INFERENCE_PORT: Final = 8080
 ADMIN_PORT: Final = 9902
 ARTIFACTS_PORT: Final = 9910
+PEER_PORT: Final = 9903  # routers pass requests on to each other; mutual TLS
 
 # --- Headers ----------------------------------------------------------------------------------
 ADMIN_TOKEN_HEADER: Final = "x-slipway-token"
@@ -70,6 +71,7 @@ ADMIN_READYZ: Final = "/readyz"
 ADMIN_METRICS: Final = "/metrics"
 ADMIN_SAMPLES: Final = "/v1/samples"  # ?after=SEQ  -> {"router", "next", "samples": [Sample]}
 ADMIN_DECISIONS: Final = "/v1/decisions"  # ?after=SEQ -> {"router", "next", "decisions": [Decision]}
+ADMIN_REPORT: Final = "/v1/report"  # what the leader asks of its peers, see routerd.admin.report
 ADMIN_TABLE: Final = "/v1/table"  # -> {"router", "endpoints": {"namespace/name": {...}}}
 ADMIN_INVOKE: Final = "/v1/invoke"  # POST, see routerd.admin
 

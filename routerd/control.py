@@ -18,6 +18,7 @@ from typing import Protocol
 from lightkube.core.async_client import AsyncClient
 
 from routerd.haproxy.runtime import Runtime
+from routerd.peers import Ring
 from routerd.routes import RoutingTable
 from routerd.settings import Settings
 from routerd.slots import SlotTable
@@ -59,6 +60,10 @@ class Router(Protocol):
 
     def table(self) -> RoutingTable | None:
         """The table wanted now; None before the first list of everything is complete."""
+        ...
+
+    def ring(self) -> Ring | None:
+        """The routers that take requests now; None while they are not known, or this is the only one."""
         ...
 
     def slots(self) -> SlotTable:

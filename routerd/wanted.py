@@ -7,11 +7,13 @@ three maps, and one record per slot holds the limits its rules read:
     pins        name:deployment -> slot             slots  slot -> limits
 """
 
-from collections.abc import Mapping, Set
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass, field, replace
 
 from routerd.haproxy.config import Server
 from routerd.haproxy.maps import MAP_NAMES
+from routerd.haproxy.peers import seat_name
+from routerd.peers import Peer, Ring, seat_peers
 from routerd.routes import DeploymentRoute, EndpointRoute, RoutingTable
 from routerd.slots import SlotOwner, SlotTable, slot_wait_ms, wait_class
 
@@ -24,6 +26,7 @@ class Wanted:
 
     maps: Maps
     servers: Mapping[str, tuple[Server, ...]]  # slot -> replicas
+    seats: Mapping[int, str] = field(default_factory=dict)  # seat -> address of another router
 
 
 def assign_slots(table: RoutingTable, *, slots: SlotTable, now: float) -> SlotTable:
@@ -71,11 +74,16 @@ def want(
     slots: SlotTable,
     hold_seconds: float,
     retry_after: Mapping[str, int] | None = None,
+    ring: Ring | None = None,
+    seats: Mapping[int, str] | None = None,
 ) -> Wanted:
     """HAProxy's maps and servers for a table whose deployments all have their slots.
 
-    `retry_after`: whole seconds per slot, 1 where it is not known.
+    `retry_after`: whole seconds per slot, 1 where it is not known. `ring`: the routers, where there are several;
+    `seats`: where they sit now.
     """
+    seated = seat_peers(ring, seats=seats or {})
+    seat_of = {address: seat_name(number) for number, address in seated.items()}
     by_owner = {owner: slot for slot, owner in slots.owners.items()}
     maps: dict[str, dict[str, str]] = {name: {} for name in MAP_NAMES}
     servers: dict[str, tuple[Server, ...]] = {}
@@ -88,9 +96,11 @@ def want(
             slot = found[deployment.name]
             maps["pins"][f"{endpoint.name}:{deployment.name}"] = slot
             retry = (retry_after or {}).get(slot, 1)
-            maps["slots"][slot] = slot_record(deployment, hold_seconds=hold_seconds, retry_after=retry)
+            record = slot_record(deployment, hold_seconds=hold_seconds, retry_after=retry)
+            ahead = ring.ahead((endpoint.namespace, endpoint.name, deployment.name)) if ring else ()
+            maps["slots"][slot] = record + _ahead(ahead, seat_of=seat_of, endpoint=endpoint.name)
             servers[slot] = _servers(deployment)
-    return Wanted(maps=maps, servers=servers)
+    return Wanted(maps=maps, servers=servers, seats=seated)
 
 
 def endpoint_record(endpoint: EndpointRoute, *, slots: Mapping[str, str]) -> str:
@@ -117,6 +127,12 @@ def slot_record(deployment: DeploymentRoute, *, hold_seconds: float, retry_after
     hold_ms = int(hold_seconds * 1000) if from_zero else deployment.max_queue_wait_ms
     limits = (deployment.max_queue, deployment.request_timeout_ms, hold_ms, max(1, retry_after))
     return "|".join([*map(str, limits), deployment.name])
+
+
+def _ahead(peers: Iterable[Peer], *, seat_of: Mapping[str, str], endpoint: str) -> str:
+    """`|peer2:peer1|credit`: the seats of the routers that rather queue this, and what they know it by; or nothing."""
+    seats = [seat_of[peer.address] for peer in peers if peer.address in seat_of]
+    return f"|{':'.join(seats)}|{endpoint}" if seats else ""
 
 
 def _servers(deployment: DeploymentRoute) -> tuple[Server, ...]:

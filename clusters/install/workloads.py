@@ -155,6 +155,7 @@ def _router_workload(settings: RouterSettings, *, studio: str, address: str) -> 
         {"name": "ROUTERD_ADMIN_TOKEN_FILE", "value": f"{_ADMIN_DIR}/token"},
         {"name": "ROUTERD_INFERENCE_PORT", "value": str(contract.INFERENCE_PORT)},
         {"name": "ROUTERD_ADMIN_PORT", "value": str(contract.ADMIN_PORT)},
+        {"name": "ROUTERD_PEER_PORT", "value": str(contract.PEER_PORT)},
         {"name": "ROUTERD_LOG_SAMPLE", "value": str(settings.log_sample)},
         *([{"name": "ROUTERD_ADDRESS", "value": address}] if address else []),
     ]
@@ -166,6 +167,7 @@ def _router_workload(settings: RouterSettings, *, studio: str, address: str) -> 
         ports=[
             {"name": "http", "containerPort": contract.INFERENCE_PORT},
             {"name": "admin", "containerPort": contract.ADMIN_PORT},
+            {"name": "peers", "containerPort": contract.PEER_PORT},
         ],
         resources={
             "requests": {"cpu": "100m", "memory": "192Mi"},

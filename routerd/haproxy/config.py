@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from routerd import contract
+from routerd.haproxy.peers import ahead_rules, render_seats
 from routerd.haproxy.problems import ANSWERS, CONTENT_TYPE
 from routerd.settings import Settings
 from routerd.slots import SlotTable, slot_wait_ms
@@ -101,6 +102,12 @@ def render_slots(slots: SlotTable, *, servers: Mapping[str, Iterable[Server]], r
     return "\n".join(lines) + "\n"
 
 
+def render_peers(settings: Settings, *, seats: Mapping[int, str]) -> str:
+    """`peers.cfg`: the way in for other routers, and the seats they have now (number -> address)."""
+    rules = _fill(_read("peers.cfg.template"), _placeholders(settings, slots=0))
+    return rules + render_seats(settings, seats=seats)
+
+
 def render_lua() -> str:
     """`routerd.lua` as shipped."""
     return _read("lua/routerd.lua")
@@ -121,6 +128,8 @@ def _placeholders(settings: Settings, *, slots: int) -> dict[str, str]:
         "MIRROR_BYTES": str(settings.buffer_bytes - _MIRROR_RESERVE),
         "MAX_BODY_BYTES": str(settings.max_body_bytes),
         "BIND": f"{_host(settings.bind)}:{settings.inference_port}",
+        "PEER_BIND": f"{_host(settings.bind)}:{settings.peer_port}",
+        "AHEAD_RULES": ahead_rules(settings),
         "LOG_SAMPLE": str(settings.log_sample),
         "LOG_FORMAT": r"\t".join(expression for _, expression in LOG_FIELDS),
         "REASON_HEADER": contract.REASON_HEADER,

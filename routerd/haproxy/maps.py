@@ -3,7 +3,9 @@
     haproxy.cfg routerd.lua problems.map     follow from the settings and this release
     endpoints.map keys.map pins.map slots.map    the table in force
     slots.cfg                                every slot with its servers
-    slots.json servers.json                  the same as data: slots.cfg is made from them anew at each start
+    peers.cfg                                where other routers come in, and a seat for each of them
+    slots.json servers.json seats.json       the same as data: the .cfg files are made from them anew at each start
+    peer.pem peers.pem                       what routers know each other by
 
 Files are replaced, never written in place, so HAProxy can be started at any moment. `slots.json` is written
 *before* a change is made in HAProxy (a new control process must not give a slot in use to another
@@ -15,12 +17,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-from routerd.haproxy.config import Server, render_config, render_lua, render_slots
+from routerd.haproxy.config import Server, render_config, render_lua, render_peers, render_slots
 from routerd.haproxy.problems import problems_map
+from routerd.identity import ensure_identity
 from routerd.settings import Settings
 from routerd.slots import SlotTable
 
-FORMAT: Final = "2"  # grows when records in maps change: those of another release mean nothing to our rules
+FORMAT: Final = "3"  # grows when records in maps change: those of another release mean nothing to our rules
+SERVING: Final = "serving"  # in state.map: other routers may pass requests here
 MAP_NAMES: Final = ("slots", "keys", "pins", "endpoints")  # in the order in which a new endpoint needs them
 
 
@@ -33,9 +37,10 @@ class HaproxyFiles:
         self._kept: dict[str, object] = {}  # what the files were last made from, so that unchanged ones cost nothing
 
     @property
-    def configuration(self) -> tuple[Path, Path]:
+    def configuration(self) -> tuple[Path, ...]:
         """What HAProxy is started with, in order."""
-        return self._path("haproxy.cfg"), self._path("slots.cfg")
+        peers = (self._path("peers.cfg"),) if self._settings.peer_port else ()
+        return self._path("haproxy.cfg"), self._path("slots.cfg"), *peers
 
     def map_path(self, name: str) -> Path:
         """Where a map lies; HAProxy knows it by this path."""
@@ -50,6 +55,9 @@ class HaproxyFiles:
         self._write("state.map", "")
         self.write_slots(slots)
         self.write_servers(slots, servers=self.read_servers())
+        if self._settings.peer_port:
+            ensure_identity(self._settings.run_dir, secret=self._settings.read_admin_token() or "")
+            self.write_seats(self.read_seats())
         for name in MAP_NAMES:
             if not self.map_path(name).exists() or not self.understood():
                 self._write(f"{name}.map", "")
@@ -94,6 +102,19 @@ class HaproxyFiles:
         }
         self._write("servers.json", json.dumps(rows))
         self._write("slots.cfg", render_slots(slots, servers=servers, run_dir=self._settings.run_dir))
+
+    def read_seats(self) -> dict[int, str]:
+        """Where the other routers sat last: seat number -> address."""
+        path = self._path("seats.json")
+        data = json.loads(path.read_text()) if path.exists() else {}
+        return {int(number): str(address) for number, address in data.items()}
+
+    def write_seats(self, seats: Mapping[int, str]) -> None:
+        """Keep where the other routers sit, for HAProxy and for the next `prepare`."""
+        if not self._settings.peer_port or self._is_kept("peers.cfg", seats):
+            return
+        self._write("seats.json", json.dumps(seats))
+        self._write("peers.cfg", render_peers(self._settings, seats=seats))
 
     def write_maps(self, maps: Mapping[str, Mapping[str, str]]) -> None:
         """Keep the entries of `endpoints`, `keys`, `pins` and `slots`."""

@@ -114,6 +114,13 @@ _ALL: Final = (
         "Look at the logs of the deployment: its process probably crashed.",
     ),
     RouterAnswer(
+        "router_broke_off",
+        502,
+        "A router broke off",
+        "The router in whose line the request stood ended before it answered.",
+        "Send the request again if it may be done twice: a model may have had it.",
+    ),
+    RouterAnswer(
         "no_replica",
         503,
         "No replica is ready",

@@ -96,6 +96,18 @@ def test_the_router_reads_no_secret_but_its_certificate_and_nothing_cluster_wide
     assert not any("*" in rule["verbs"] or "*" in rule["resources"] for role in roles for rule in role["rules"])
 
 
+def test_the_router_may_find_the_other_routers_in_its_own_namespace() -> None:
+    rules = only("Role", contract.ROUTER)["rules"]
+    slices = [rule for rule in rules if "endpointslices" in rule["resources"]]
+    container = only("Deployment", contract.ROUTER)["spec"]["template"]["spec"]["containers"][0]
+
+    assert [(rule["apiGroups"], rule["verbs"]) for rule in slices] == [(["discovery.k8s.io"], ["get", "list", "watch"])]
+    assert {"name": "peers", "containerPort": contract.PEER_PORT} in container["ports"]
+    assert {"name": "ROUTERD_PEER_PORT", "value": str(contract.PEER_PORT)} in container["env"]
+    for service in (contract.ROUTER, contract.ROUTER_SERVICE):  # it is no way in for anybody else
+        assert contract.PEER_PORT not in [port["port"] for port in only("Service", service)["spec"]["ports"]]
+
+
 def test_the_router_is_bound_in_each_target_namespace() -> None:
     bindings = [each for each in everything() if each["kind"] == "RoleBinding"]
 
