@@ -46,7 +46,7 @@ class Pod:
         options = ["--run-dir", str(self.run_dir), "--bind", self.address, "--pod-name", self.name]
         options += ["--inference-port", inference, "--admin-port", admin, "--peer-port", peers]
         options += ["--objects", str(self.folder / "objects.json"), "--slots", "500:4,60000:4"]
-        options += ["--drain-seconds", "1.5", "--grace-seconds", "20", "--admin-token", "t"]
+        options += ["--drain-seconds", "4", "--grace-seconds", "20", "--admin-token", "t"]
         self.supervisor = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "routerd", *options, start_new_session=True
         )
@@ -190,9 +190,9 @@ async def test_a_router_that_is_leaving_answers_what_stands_in_its_line_and_take
             return not await other.finds_others()
 
         await eventually(left_alone)
-        later = asyncio.create_task(call(other))
-        await eventually(lambda: blue.in_flight == 5)  # counted by the new owner, while the old one has its four
+        later = [asyncio.create_task(call(pod)) for pod in (other, owner)]  # it still listens, and passes on
+        await eventually(lambda: blue.in_flight == 6)  # both counted by the new owner: the old one has its four
         blue.released.set()
 
-        assert await asyncio.gather(*in_line, later) == [200] * 7
+        assert await asyncio.gather(*in_line, *later) == [200] * 8
         assert await asyncio.wait_for(owner.supervisor.wait(), 40) == 0
