@@ -27,6 +27,7 @@ BUILDS_NAMESPACE: Final = "slipway-builds"  # on the embedded cluster: pods that
 ROUTER: Final = "routerd"  # workload, ServiceAccount, PodDisruptionBudget and headless admin Service
 ROUTER_SERVICE: Final = "slipway-router"  # what callers reach
 ARTIFACTS: Final = "slipway-artifacts"  # workload, Service and Secret of the artifact cache
+TLS_SECRET: Final = "slipway-tls"  # type kubernetes.io/tls: what callers are shown
 ADMIN_SECRET: Final = "slipway-admin"  # key "token": what the admin API asks for
 TARGETS_CONFIGMAP: Final = "slipway-targets"  # key "namespaces": one compute-target namespace a line
 LEADER_LEASE: Final = "routerd-leader"
@@ -52,6 +53,7 @@ SCORING_PORT: Final = 5001
 
 # --- Ports of a router pod (on POD_IP) --------------------------------------------------------
 INFERENCE_PORT: Final = 8080
+TLS_PORT: Final = 8443  # the same with TLS, where there is a certificate
 ADMIN_PORT: Final = 9902
 ARTIFACTS_PORT: Final = 9910
 PEER_PORT: Final = 9903  # routers pass requests on to each other; mutual TLS

@@ -44,6 +44,15 @@ class InForce:
     deployments: tuple[str, ...] = ()  # names that HAProxy routes
 
 
+@dataclass(frozen=True)
+class CertificateState:
+    """One certificate as HAProxy has it: until when it is valid, and what is wrong with what should replace it."""
+
+    secret: str
+    not_after: float | None = None  # unix seconds; None: HAProxy has a placeholder that no caller will trust
+    problem: str | None = None
+
+
 class Router(Protocol):
     """The running router, as its observers see it."""
 
@@ -60,6 +69,10 @@ class Router(Protocol):
 
     def table(self) -> RoutingTable | None:
         """The table wanted now; None before the first list of everything is complete."""
+        ...
+
+    def certificates(self) -> tuple[CertificateState, ...]:
+        """What callers by TLS are shown, the default first; empty without TLS, or before the first look."""
         ...
 
     def ring(self) -> Ring | None:

@@ -21,7 +21,8 @@ from typing import IO, Final
 from lightkube.core.async_client import AsyncClient
 
 from routerd import kubernetes
-from routerd.control import InForce, Router
+from routerd.certificates import CertificateKeeper
+from routerd.control import CertificateState, InForce, Router
 from routerd.haproxy.maps import HaproxyFiles
 from routerd.haproxy.runtime import Runtime
 from routerd.objects_file import follow_file
@@ -52,6 +53,7 @@ class Daemon:
         self.kube = kube
         self.runtime = Runtime(settings.admin_socket)
         self.reconciler = Reconciler(settings, files=HaproxyFiles(settings), runtime=self.runtime)
+        self.keeper = CertificateKeeper(settings, runtime=self.runtime)
         self._parts = parts
         self._draining = False
 
@@ -70,6 +72,10 @@ class Daemon:
     def ready(self) -> bool:
         """Whether callers should be sent here."""
         return not self._draining and self.reconciler.settled()
+
+    def certificates(self) -> tuple[CertificateState, ...]:
+        """What callers by TLS are shown."""
+        return self.keeper.states()
 
     def ring(self) -> Ring | None:
         """The routers that take requests now; None while they are not known."""
@@ -94,16 +100,24 @@ class Daemon:
         """All parts until one fails or this is cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self.reconciler.run(), name="reconciler")
+            if self.settings.tls_port:
+                group.create_task(self.keeper.run(), name="certificates")
             if self.kube is not None:
                 watcher = Watcher(
                     self.settings,
                     client=self.kube,
                     offer=self.reconciler.offer,
                     offer_ring=self.reconciler.offer_ring,
+                    offer_secrets=self.keeper.offer,
                 )
                 group.create_task(watcher.run(), name="watch")
             elif self.settings.objects is not None:
-                follow = follow_file(self.settings, offer=self.reconciler.offer, offer_ring=self.reconciler.offer_ring)
+                follow = follow_file(
+                    self.settings,
+                    offer=self.reconciler.offer,
+                    offer_ring=self.reconciler.offer_ring,
+                    offer_secrets=self.keeper.offer,
+                )
                 group.create_task(follow, name="objects")
             for part in self._parts:
                 group.create_task(_as_coroutine(part, self), name=getattr(part, "__name__", "part"))

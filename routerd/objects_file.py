@@ -1,14 +1,14 @@
 """A file instead of an API server: the router's objects as YAML or JSON documents, read again when they change.
 
 For trying the router out, for machines without Kubernetes and for tests. Each document is an OnlineEndpoint,
-an EndpointSlice, or a List of them; anything else is refused loudly. Several routers find each other by the
-EndpointSlice of their Service (`slipway-router` in `slipway-system`) in it. A file that cannot be read or
-understood leaves the last table in force, as a broken API server would.
+an EndpointSlice, a Secret, or a List of them; anything else is refused loudly. Several routers find each other by the
+EndpointSlice of their Service (`slipway-router` in `slipway-system`) in it; Secrets hold certificates. A file that
+cannot be read or understood leaves the last table in force, as a broken API server would.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -35,6 +35,7 @@ class Objects:
 
     endpoints: tuple[Object, ...]
     slices: tuple[Object, ...]
+    secrets: tuple[Object, ...]
 
 
 def read_objects(path: Path) -> RoutingTable:
@@ -49,13 +50,14 @@ def load_objects(path: Path) -> Objects:
         documents = list(yaml.safe_load_all(path.read_text()))
     except (OSError, yaml.YAMLError) as error:
         raise ObjectsError(f"{path}: {error}") from error
-    found: dict[str, list[Object]] = {"OnlineEndpoint": [], "EndpointSlice": []}
+    found: dict[str, list[Object]] = {"OnlineEndpoint": [], "EndpointSlice": [], "Secret": []}
     for item in _flatten(documents):
         kind = item.get("kind") if isinstance(item, dict) else None
         if kind not in found:
-            raise ObjectsError(f"{path}: {kind!r} is neither an OnlineEndpoint nor an EndpointSlice")
+            raise ObjectsError(f"{path}: {kind!r} is no OnlineEndpoint, EndpointSlice or Secret")
         found[kind].append(item)
-    return Objects(endpoints=tuple(found["OnlineEndpoint"]), slices=tuple(found["EndpointSlice"]))
+    endpoints, slices, secrets = (tuple(items) for items in found.values())
+    return Objects(endpoints=endpoints, slices=slices, secrets=secrets)
 
 
 def _flatten(documents: Iterable[Any]) -> Iterable[Any]:
@@ -67,9 +69,13 @@ def _flatten(documents: Iterable[Any]) -> Iterable[Any]:
 
 
 async def follow_file(
-    settings: Settings, *, offer: Callable[[RoutingTable], None], offer_ring: Callable[[Ring], None]
+    settings: Settings,
+    *,
+    offer: Callable[[RoutingTable], None],
+    offer_ring: Callable[[Ring], None],
+    offer_secrets: Callable[[Mapping[str, Object]], None],
 ) -> None:
-    """Offer the file's table and routers now and after each change, until cancelled."""
+    """Offer the file's table, routers and certificates now and after each change, until cancelled."""
     path = settings.objects or Path()
     seen: tuple[int, int] | None = None
     while True:
@@ -79,6 +85,7 @@ async def follow_file(
             try:
                 found = load_objects(path)
                 offer_ring(read_ring(found.slices, me=settings.pod_name, namespace=settings.pod_namespace))
+                offer_secrets({str(item["metadata"]["name"]): item for item in found.secrets})
                 offer(build_table(endpoints=found.endpoints, slices=found.slices))
             except ObjectsError as error:
                 log.error("Keeping the last table: %s", error)

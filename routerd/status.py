@@ -15,7 +15,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -32,6 +32,7 @@ from routerd.kubernetes import OnlineEndpoint
 from routerd.routes import DeploymentRoute, EndpointRoute
 from routerd.samples import Decision, Sample
 from routerd.slots import SlotOwner
+from routerd.tls import certificate_condition
 
 Status = dict[str, Any]
 
@@ -186,9 +187,10 @@ class StatusWriter:
                 del known[key]
 
     async def _write_if_due(self, endpoint: EndpointRoute, *, in_force: InForce, now: float) -> None:
+        extra = certificate_condition(self._router.certificates(), now=now)
         status = build_status(
             endpoint,
-            in_force=in_force,
+            in_force=replace(in_force, conditions=in_force.conditions + ((extra,) if extra else ())),
             seen={
                 route.name: self._seen((endpoint.namespace, endpoint.name, route.name))
                 for route in endpoint.deployments

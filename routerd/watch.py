@@ -29,7 +29,7 @@ from lightkube.core.async_client import AsyncClient
 from lightkube.core.exceptions import ApiError
 
 from routerd import contract
-from routerd.kubernetes import ConfigMap, EndpointSlice, OnlineEndpoint
+from routerd.kubernetes import ConfigMap, EndpointSlice, OnlineEndpoint, Secret
 from routerd.peers import Ring, read_ring
 from routerd.routes import Object, RoutingTable
 from routerd.routing_table import SERVICE_LABEL, build_table
@@ -149,11 +149,13 @@ class Watcher:
         client: AsyncClient,
         offer: Callable[[RoutingTable], None],
         offer_ring: Callable[[Ring], None],
+        offer_secrets: Callable[[Mapping[str, Object]], None],
     ) -> None:
         self._settings = settings
         self._client = client
-        self._offer, self._offer_ring = offer, offer_ring
+        self._offer, self._offer_ring, self._offer_secrets = offer, offer_ring, offer_secrets
         self._targets, self._routers = Store(), Store()
+        self._secrets = {name: Store() for name in settings.tls_secrets if settings.tls_port}
         self._known_namespaces: set[str] | None = None
         self._stores: dict[tuple[str, str], Store] = {}  # (namespace, kind)
         self._tasks: dict[str, list[asyncio.Task[None]]] = {}
@@ -167,6 +169,8 @@ class Watcher:
                 group.create_task(watch_forever(self._feed_of_targets()))
             if self._settings.peer_port:
                 group.create_task(watch_forever(self._feed_of_routers()))
+            for name in self._secrets:
+                group.create_task(watch_forever(self._feed_of_secret(name)))
             self._changed.set()
             while True:
                 await self._changed.wait()
@@ -174,6 +178,7 @@ class Watcher:
                 self._changed.clear()
                 self._follow_namespaces(group)
                 self._make_ring()
+                self._give_secrets()
                 self._make_table()
 
     def _feed_of_targets(self) -> Feed:
@@ -195,6 +200,22 @@ class Watcher:
             changed=self._changed.set,
             labels={SERVICE_LABEL: contract.ROUTER_SERVICE},
         )
+
+    def _feed_of_secret(self, name: str) -> Feed:
+        return Feed(
+            client=self._client,
+            resource=Secret,
+            namespace=self._settings.pod_namespace,
+            store=self._secrets[name],
+            changed=self._changed.set,
+            only=name,
+        )
+
+    def _give_secrets(self) -> None:
+        """Offer the certificates, once each has been looked for (one that may not be read is not there)."""
+        if self._secrets and all(store.listed or store.refused for store in self._secrets.values()):
+            found = {name: store.items[name] for name, store in self._secrets.items() if name in store.items}
+            self._offer_secrets(found)
 
     def _make_ring(self) -> None:
         """Offer the routers there are; where they may not be listed, this one goes on by itself."""

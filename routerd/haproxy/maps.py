@@ -5,6 +5,7 @@
     slots.cfg                                every slot with its servers
     peers.cfg                                where other routers come in, and a seat for each of them
     slots.json servers.json seats.json       the same as data: the .cfg files are made from them anew at each start
+    tls/                                     certificates, see certificates.py
     peer.pem peers.pem                       what routers know each other by
 
 Files are replaced, never written in place, so HAProxy can be started at any moment. `slots.json` is written
@@ -17,6 +18,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
+from routerd.haproxy.certificates import prepare_certificates
 from routerd.haproxy.config import Server, render_config, render_lua, render_peers, render_slots
 from routerd.haproxy.problems import problems_map
 from routerd.identity import ensure_identity
@@ -58,6 +60,8 @@ class HaproxyFiles:
         if self._settings.peer_port:
             ensure_identity(self._settings.run_dir, secret=self._settings.read_admin_token() or "")
             self.write_seats(self.read_seats())
+        if self._settings.tls_port:
+            prepare_certificates(self._settings)
         for name in MAP_NAMES:
             if not self.map_path(name).exists() or not self.understood():
                 self._write(f"{name}.map", "")

@@ -58,6 +58,13 @@ _ALL: Final = (
         "Send the header Authorization: Bearer KEY with one of the endpoint keys.",
     ),
     RouterAnswer(
+        "tls_required",
+        403,
+        "TLS required",
+        "This router answers over TLS only.",
+        "Call the same path with https.",
+    ),
+    RouterAnswer(
         "no_endpoint",
         404,
         "No such endpoint",
