@@ -4,15 +4,27 @@ It belongs to a router, and whoever comes first makes it (`board_of`), so that t
 them has to know the others.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 from weakref import WeakKeyDictionary
 
-from routerd.control import Router
+from routerd.autoscale.policy import Load
+from routerd.control import InForce, Router
 from routerd.meter import LoadMeter
 from routerd.samples import Decision, History
 from routerd.slots import SlotOwner
+
+_STALE_SECONDS: Final = 3.0  # a report older than this says nothing
+
+
+@dataclass(frozen=True)
+class Report:
+    """What another router told of itself at `at` (unix seconds); `loads` holds busy deployments only."""
+
+    at: float
+    loads: Mapping[SlotOwner, Load] | None  # None: it does not know
+    in_force: Mapping[str, InForce]
 
 
 @dataclass
@@ -25,6 +37,36 @@ class Board:
     last_decision: dict[SlotOwner, Decision] = field(default_factory=dict)
     keys_used: Mapping[tuple[str, str, str], float] = field(default_factory=dict)  # see key_use
     leading: bool = False  # this router scales and writes status
+    reports: dict[str, Report] = field(default_factory=dict)  # of the other routers, by pod name; the leader's only
+
+    def load(self, owner: SlotOwner, *, others: Iterable[str], now: float) -> Load | None:
+        """The load of a deployment over all routers; None while one of them (`others`: pod names) is not known."""
+        total = self.meter.load(owner, now=now)
+        for name in others:
+            report = self.reports.get(name)
+            if total is None or report is None or report.loads is None or now - report.at > _STALE_SECONDS:
+                return None
+            total = add_loads(total, report.loads.get(owner))
+        return total
+
+    def load_elsewhere(self, owner: SlotOwner) -> Load:
+        """What the other routers last told of a deployment."""
+        total = Load(in_flight=0, queued=0)
+        for report in self.reports.values():
+            total = add_loads(total, (report.loads or {}).get(owner))
+        return total
+
+
+def add_loads(one: Load, other: Load | None) -> Load:
+    """Both together; None is nothing."""
+    if other is None:
+        return one
+    return Load(
+        in_flight=one.in_flight + other.in_flight,
+        queued=one.queued + other.queued,
+        held=one.held + other.held,
+        arrived=one.arrived + other.arrived,
+    )
 
 
 _BOARDS: Final[WeakKeyDictionary[Router, Board]] = WeakKeyDictionary()

@@ -27,6 +27,7 @@ BUILDS_NAMESPACE: Final = "slipway-builds"  # on the embedded cluster: pods that
 ROUTER: Final = "routerd"  # workload, ServiceAccount, PodDisruptionBudget and headless admin Service
 ROUTER_SERVICE: Final = "slipway-router"  # what callers reach
 ARTIFACTS: Final = "slipway-artifacts"  # workload, Service and Secret of the artifact cache
+TLS_SECRET: Final = "slipway-tls"  # type kubernetes.io/tls: what callers are shown
 ADMIN_SECRET: Final = "slipway-admin"  # key "token": what the admin API asks for
 # Key "namespaces": one compute-target namespace a line. Key "hosts": `NAMESPACE HOST` a line, HOST may be *.domain.
 TARGETS_CONFIGMAP: Final = "slipway-targets"
@@ -53,8 +54,10 @@ SCORING_PORT: Final = 5001
 
 # --- Ports of a router pod (on POD_IP) --------------------------------------------------------
 INFERENCE_PORT: Final = 8080
+TLS_PORT: Final = 8443  # the same with TLS, where there is a certificate
 ADMIN_PORT: Final = 9902
 ARTIFACTS_PORT: Final = 9910
+PEER_PORT: Final = 9903  # routers pass requests on to each other; mutual TLS
 
 # --- Headers ----------------------------------------------------------------------------------
 ADMIN_TOKEN_HEADER: Final = "x-slipway-token"
@@ -72,6 +75,7 @@ ADMIN_READYZ: Final = "/readyz"
 ADMIN_METRICS: Final = "/metrics"
 ADMIN_SAMPLES: Final = "/v1/samples"  # ?after=SEQ  -> {"router", "next", "samples": [Sample]}
 ADMIN_DECISIONS: Final = "/v1/decisions"  # ?after=SEQ -> {"router", "next", "decisions": [Decision]}
+ADMIN_REPORT: Final = "/v1/report"  # what the leader asks of its peers, see routerd.admin.report
 ADMIN_TABLE: Final = "/v1/table"  # -> {"router", "endpoints": {"namespace/name": {...}}}
 ADMIN_INVOKE: Final = "/v1/invoke"  # POST, see routerd.admin
 

@@ -18,6 +18,7 @@ from typing import Protocol
 from lightkube.core.async_client import AsyncClient
 
 from routerd.haproxy.runtime import Runtime
+from routerd.peers import Ring
 from routerd.routes import RoutingTable
 from routerd.settings import Settings
 from routerd.slots import SlotTable
@@ -43,6 +44,15 @@ class InForce:
     deployments: tuple[str, ...] = ()  # names that HAProxy routes
 
 
+@dataclass(frozen=True)
+class CertificateState:
+    """One certificate as HAProxy has it: until when it is valid, and what is wrong with what should replace it."""
+
+    secret: str
+    not_after: float | None = None  # unix seconds; None: HAProxy has a placeholder that no caller will trust
+    problem: str | None = None
+
+
 class Router(Protocol):
     """The running router, as its observers see it."""
 
@@ -59,6 +69,14 @@ class Router(Protocol):
 
     def table(self) -> RoutingTable | None:
         """The table wanted now; None before the first list of everything is complete."""
+        ...
+
+    def certificates(self) -> tuple[CertificateState, ...]:
+        """What callers by TLS are shown, the default first; empty without TLS, or before the first look."""
+        ...
+
+    def ring(self) -> Ring | None:
+        """The routers that take requests now; None while they are not known, or this is the only one."""
         ...
 
     def slots(self) -> SlotTable:

@@ -21,11 +21,12 @@ from typing import IO, Final
 from lightkube.core.async_client import AsyncClient
 
 from routerd import kubernetes
-from routerd.callers_spec import read_allowed_hosts
-from routerd.control import InForce, Router
+from routerd.certificates import CertificateKeeper
+from routerd.control import CertificateState, InForce, Router
 from routerd.haproxy.maps import HaproxyFiles
 from routerd.haproxy.runtime import Runtime
 from routerd.objects_file import follow_file
+from routerd.peers import Ring
 from routerd.reconciler import Reconciler
 from routerd.routes import RoutingTable
 from routerd.settings import Settings
@@ -52,6 +53,7 @@ class Daemon:
         self.kube = kube
         self.runtime = Runtime(settings.admin_socket)
         self.reconciler = Reconciler(settings, files=HaproxyFiles(settings), runtime=self.runtime)
+        self.keeper = CertificateKeeper(settings, runtime=self.runtime)
         self._parts = parts
         self._draining = False
 
@@ -71,6 +73,14 @@ class Daemon:
         """Whether callers should be sent here."""
         return not self._draining and self.reconciler.settled()
 
+    def certificates(self) -> tuple[CertificateState, ...]:
+        """What callers by TLS are shown."""
+        return self.keeper.states()
+
+    def ring(self) -> Ring | None:
+        """The routers that take requests now; None while they are not known."""
+        return self.reconciler.ring()
+
     async def wait_change(self, *, seen: int) -> int:
         """Wait for a version of the table or of what is in force newer than `seen`."""
         return await self.reconciler.wait_change(seen=seen)
@@ -83,18 +93,31 @@ class Daemon:
         """Answer "not ready" from now on, and go on with everything else."""
         if not self._draining:
             self._draining = True
+            self.reconciler.leave_ring()
             log.info("Draining: not ready any more")
 
     async def run(self) -> None:
         """All parts until one fails or this is cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self.reconciler.run(), name="reconciler")
+            if self.settings.tls_port:
+                group.create_task(self.keeper.run(), name="certificates")
             if self.kube is not None:
-                watcher = Watcher(self.settings, client=self.kube, offer=self.reconciler.offer)
+                watcher = Watcher(
+                    self.settings,
+                    client=self.kube,
+                    offer=self.reconciler.offer,
+                    offer_ring=self.reconciler.offer_ring,
+                    offer_secrets=self.keeper.offer,
+                )
                 group.create_task(watcher.run(), name="watch")
             elif self.settings.objects is not None:
-                hosts = read_allowed_hosts(self.settings.allowed_hosts)
-                follow = follow_file(self.settings.objects, offer=self.reconciler.offer, allowed_hosts=hosts)
+                follow = follow_file(
+                    self.settings,
+                    offer=self.reconciler.offer,
+                    offer_ring=self.reconciler.offer_ring,
+                    offer_secrets=self.keeper.offer,
+                )
                 group.create_task(follow, name="objects")
             for part in self._parts:
                 group.create_task(_as_coroutine(part, self), name=getattr(part, "__name__", "part"))
@@ -108,12 +131,13 @@ def control_parts() -> tuple[Part, ...]:
     """What observes, scales and reports; each a coroutine over control.Router."""
     from routerd.admin.server import run_admin
     from routerd.autoscale.scaler import run_scaler
+    from routerd.colleagues import run_colleagues
     from routerd.key_use import run_key_use
     from routerd.load import run_load
     from routerd.status import run_status
     from routerd.stream_limits import run_stream_limits
 
-    return run_load, run_key_use, run_stream_limits, run_scaler, run_status, run_admin
+    return run_load, run_colleagues, run_key_use, run_stream_limits, run_scaler, run_status, run_admin
 
 
 async def run_control(settings: Settings) -> None:

@@ -21,6 +21,7 @@ OnlineEndpoint: Final[Any] = create_namespaced_resource(
     contract.GROUP, contract.VERSION, "OnlineEndpoint", "onlineendpoints"
 )
 EndpointSlice: Final[Any] = create_namespaced_resource("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices")
+Secret: Final[Any] = create_namespaced_resource("", "v1", "Secret", "secrets")
 ConfigMap: Final[Any] = create_namespaced_resource("", "v1", "ConfigMap", "configmaps")
 
 

@@ -1,21 +1,25 @@
 """A file instead of an API server: the router's objects as YAML or JSON documents, read again when they change.
 
 For trying the router out, for machines without Kubernetes and for tests. Each document is an OnlineEndpoint,
-an EndpointSlice, or a List of them; anything else is refused loudly. A file that cannot be read or
-understood leaves the last table in force, as a broken API server would.
+an EndpointSlice, a Secret, or a List of them; anything else is refused loudly. Several routers find each other by the
+EndpointSlice of their Service (`slipway-router` in `slipway-system`) in it; Secrets hold certificates. A file that
+cannot be read or understood leaves the last table in force, as a broken API server would.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
-from routerd.callers_spec import AllowedHosts
+from routerd.callers_spec import AllowedHosts, read_allowed_hosts
+from routerd.peers import Ring, read_ring
 from routerd.routes import Object, RoutingTable
 from routerd.routing_table import build_table
+from routerd.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -26,19 +30,35 @@ class ObjectsError(ValueError):
     """The file cannot be read, or holds something the router does not know."""
 
 
+@dataclass(frozen=True)
+class Objects:
+    """What a file holds, by kind."""
+
+    endpoints: tuple[Object, ...]
+    slices: tuple[Object, ...]
+    secrets: tuple[Object, ...]
+
+
 def read_objects(path: Path, *, allowed_hosts: AllowedHosts | None = None) -> RoutingTable:
     """The routing table a file describes; raises ObjectsError."""
+    found = load_objects(path)
+    return build_table(endpoints=found.endpoints, slices=found.slices, allowed_hosts=allowed_hosts)
+
+
+def load_objects(path: Path) -> Objects:
+    """The objects in a file; raises ObjectsError."""
     try:
         documents = list(yaml.safe_load_all(path.read_text()))
     except (OSError, yaml.YAMLError) as error:
         raise ObjectsError(f"{path}: {error}") from error
-    found: dict[str, list[Object]] = {"OnlineEndpoint": [], "EndpointSlice": []}
+    found: dict[str, list[Object]] = {"OnlineEndpoint": [], "EndpointSlice": [], "Secret": []}
     for item in _flatten(documents):
         kind = item.get("kind") if isinstance(item, dict) else None
         if kind not in found:
-            raise ObjectsError(f"{path}: {kind!r} is neither an OnlineEndpoint nor an EndpointSlice")
+            raise ObjectsError(f"{path}: {kind!r} is no OnlineEndpoint, EndpointSlice or Secret")
         found[kind].append(item)
-    return build_table(endpoints=found["OnlineEndpoint"], slices=found["EndpointSlice"], allowed_hosts=allowed_hosts)
+    endpoints, slices, secrets = (tuple(items) for items in found.values())
+    return Objects(endpoints=endpoints, slices=slices, secrets=secrets)
 
 
 def _flatten(documents: Iterable[Any]) -> Iterable[Any]:
@@ -50,16 +70,25 @@ def _flatten(documents: Iterable[Any]) -> Iterable[Any]:
 
 
 async def follow_file(
-    path: Path, *, offer: Callable[[RoutingTable], None], allowed_hosts: AllowedHosts | None = None
+    settings: Settings,
+    *,
+    offer: Callable[[RoutingTable], None],
+    offer_ring: Callable[[Ring], None],
+    offer_secrets: Callable[[Mapping[str, Object]], None],
 ) -> None:
-    """Offer the file's table now and after each change, until cancelled."""
+    """Offer the file's table, routers and certificates now and after each change, until cancelled."""
+    path = settings.objects or Path()
+    hosts = read_allowed_hosts(settings.allowed_hosts)
     seen: tuple[int, int] | None = None
     while True:
         state = _state(path)
         if state != seen:
             seen = state
             try:
-                offer(read_objects(path, allowed_hosts=allowed_hosts))
+                found = load_objects(path)
+                offer_ring(read_ring(found.slices, me=settings.pod_name, namespace=settings.pod_namespace))
+                offer_secrets({str(item["metadata"]["name"]): item for item in found.secrets})
+                offer(build_table(endpoints=found.endpoints, slices=found.slices, allowed_hosts=hosts))
             except ObjectsError as error:
                 log.error("Keeping the last table: %s", error)
         await asyncio.sleep(_LOOK_SECONDS)

@@ -29,6 +29,7 @@ from typing import Final
 
 from routerd.haproxy.config import Server
 from routerd.haproxy.maps import MAP_NAMES
+from routerd.haproxy.peers import take_seats
 from routerd.haproxy.runtime import BackendStat, ServerStat
 from routerd.slots import SlotOwner, SlotTable
 from routerd.wanted import Maps, Wanted
@@ -50,6 +51,7 @@ class Running:
     maps: Maps
     backends: Mapping[str, BackendStat]
     servers: Mapping[ServerKey, ServerStat]
+    seats: Mapping[int, str] = field(default_factory=dict)  # seat -> address of the router that sits there
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class Plan:
     removals: tuple[str, ...] = ()
     slots: frozenset[str] = frozenset()
     maps: frozenset[str] = frozenset()
+    seats: frozenset[int] = frozenset()
     waiting: frozenset[ServerKey] = frozenset()
     endpoints: frozenset[str] = frozenset()
 
@@ -81,6 +84,7 @@ def make_plan(
     draining: Mapping[ServerKey, float],
     now: float,
     folder: Path,
+    peer_port: int = 0,
 ) -> Plan:
     """The commands that lead from what runs to what is wanted; empty when nothing is to do now.
 
@@ -88,6 +92,8 @@ def make_plan(
     `folder`: where the maps lie, which is how HAProxy names them.
     """
     work = _Work(wanted=wanted, running=running, slots=slots, draining=draining, now=now, folder=folder)
+    seated, freed, seats = take_seats(wanted.seats, running=running.seats, peer_port=peer_port)
+    work.additions += seated
     work.come("slots")
     work.servers_come()
     names = [name for name in MAP_NAMES if name != "slots"]
@@ -97,11 +103,13 @@ def make_plan(
         work.go(name)
     work.servers_go()
     work.go("slots")
+    work.removals += freed
     return Plan(
         additions=tuple(work.additions),
         removals=tuple(work.removals),
         slots=frozenset(work.touched_slots),
         maps=frozenset(work.touched_maps),
+        seats=frozenset(seats),
         waiting=frozenset(work.waiting),
         endpoints=frozenset(work.endpoints),
     )

@@ -22,10 +22,11 @@ from typing import Final
 
 from routerd.conditions import host_conditions, ready_condition
 from routerd.control import InForce
-from routerd.haproxy.maps import MAP_NAMES, HaproxyFiles
+from routerd.haproxy.maps import MAP_NAMES, SERVING, HaproxyFiles
 from routerd.haproxy.process import HaproxyError, trim_log
 from routerd.haproxy.reload import reload_haproxy
 from routerd.haproxy.runtime import CommandRefused, Runtime, RuntimeUnavailable
+from routerd.peers import Ring
 from routerd.plan import Plan, Running, ServerKey, make_plan, serving_replicas
 from routerd.routes import EndpointRoute, RoutingTable
 from routerd.settings import Settings
@@ -61,6 +62,8 @@ class Reconciler:
         self._slots = files.read_slots()
         self._sizes = self._slots.sizes  # what HAProxy is known to start with
         self._table: RoutingTable | None = None
+        self._ring: Ring | None = None
+        self._leaving = False
         self._running: Running | None = None
         self._worker: int | None = None
         self._read_at = 0.0
@@ -81,9 +84,24 @@ class Reconciler:
             self._table = table
             self._wake.set()
 
+    def offer_ring(self, ring: Ring) -> None:
+        """Take a new list of the routers; asked for before the first table counts, where there may be several."""
+        if ring != self._ring:
+            self._ring = ring
+            self._wake.set()
+
+    def leave_ring(self) -> None:
+        """Leave new requests to the other routers, as far as there are any."""
+        self._leaving = True
+        self._wake.set()
+
     def table(self) -> RoutingTable | None:
         """The newest table offered."""
         return self._table
+
+    def ring(self) -> Ring | None:
+        """The newest list of the routers; None while it is not known, or this router is the only one."""
+        return self._ring
 
     def slots(self) -> SlotTable:
         """Which slot serves which deployment."""
@@ -142,7 +160,7 @@ class Reconciler:
         trim_log(self._settings.run_dir)
         if self._running is None or self._clock() - self._read_at > READ_BACK_SECONDS:
             self._running = await self._read_back()
-        if self._table is None:
+        if self._table is None or (self._settings.peer_port and self._ring is None):
             return HEARTBEAT_SECONDS
         table = self._table
         if self._is_reached():
@@ -153,6 +171,7 @@ class Reconciler:
         served, unserved = without_slots(table, slots=self._slots, missing=self._missing_slots())
         plan = await self._converge(served)
         await self._publish(table, pending=plan.endpoints | unserved)
+        await self._tell_peers()
         await self._wake_slots()
         self._reached = None
         if not plan.waiting:
@@ -165,7 +184,7 @@ class Reconciler:
 
     def _state_now(self) -> tuple[object, ...]:
         """All that a plan follows from; each is replaced when it changes, never changed in place."""
-        return self._table, self._slots, self._running, self._retry_after
+        return self._table, self._ring, self._leaving, self._slots, self._running, self._retry_after
 
     def _is_reached(self) -> bool:
         return self._reached is not None and all(
@@ -185,7 +204,8 @@ class Reconciler:
         paths = [self._files.map_path(name) for name in MAP_NAMES]
         maps = {name: await self._runtime.show_map(p) for name, p in zip(MAP_NAMES, paths, strict=True)}
         backends, servers = await self._runtime.show_slots()
-        return Running(maps=maps, backends=backends, servers={(s.slot, s.name): s for s in servers})
+        seats = await self._runtime.show_seats() if self._settings.peer_port else {}
+        return Running(maps=maps, backends=backends, servers={(s.slot, s.name): s for s in servers}, seats=seats)
 
     async def _read_touched(self, plan: Plan) -> Running:
         """What runs now, where the parts a plan did not touch are believed unchanged."""
@@ -194,14 +214,16 @@ class Reconciler:
         maps = dict(running.maps)
         for name in plan.maps:
             maps[name] = await self._runtime.show_map(self._files.map_path(name))
+        seats = await self._runtime.show_seats() if plan.seats else running.seats
         if not touched:
-            return replace(running, maps=maps)
+            return replace(running, maps=maps, seats=seats)
         backends, servers = await self._runtime.show_slots(*sorted(touched))
         others = {key: s for key, s in running.servers.items() if s.slot not in touched}
         return Running(
             maps=maps,
             backends={**running.backends, **backends},
             servers=others | {(s.slot, s.name): s for s in servers},
+            seats=seats,
         )
 
     def _give_slots(self, table: RoutingTable) -> None:
@@ -249,10 +271,13 @@ class Reconciler:
             slots=self._slots,
             hold_seconds=self._settings.hold_seconds,
             retry_after=self._retry_after,
+            ring=self._ring.leave() if self._ring and self._leaving else self._ring,
+            seats=self._running.seats if self._running else {},
         )
 
     def _write_files(self, wanted: Wanted, *, slots: SlotTable) -> None:
         self._files.write_token_keys(wanted.token_keys)
+        self._files.write_seats(wanted.seats)
         self._files.write_maps(wanted.maps)
         self._files.write_servers(slots, servers=wanted.servers)
 
@@ -286,6 +311,7 @@ class Reconciler:
             draining=self._draining,
             now=self._clock(),
             folder=self._settings.run_dir,
+            peer_port=self._settings.peer_port,
         )
 
     async def _apply(self, plan: Plan) -> None:
@@ -311,6 +337,17 @@ class Reconciler:
         async with self._changed:
             self._version += 1
             self._changed.notify_all()
+
+    async def _tell_peers(self) -> None:
+        """Answer other routers' checks with yes from the first table in force until this router leaves."""
+        if not self._settings.peer_port:
+            return
+        path = self._files.map_path("state")
+        told = SERVING in await self._runtime.show_map(path)
+        if told and self._leaving:
+            await self._runtime.change(f"del map {path} {SERVING}")
+        elif not told and not self._leaving:
+            await self._runtime.change(f"add map {path} {SERVING} 1")
 
     async def _wake_slots(self) -> None:
         """Let rested slots serve again, once HAProxy calls them empty."""

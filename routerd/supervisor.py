@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from routerd.haproxy.maps import HaproxyFiles
+from routerd.haproxy.maps import SERVING, HaproxyFiles
 from routerd.haproxy.process import HaproxyError, HaproxyProcess
 from routerd.settings import Settings
 
@@ -113,11 +113,13 @@ class Supervisor:
     def _drain(self) -> None:
         log.info("Stopping: draining")
         self._control.send(signal.SIGUSR1)
+        state = self._files.map_path("state")
+        requests = _RequestCounter(self._settings)  # before the soft stop: it closes the admin socket too
+        requests.stop_serving_peers(state)
         end = time.monotonic() + self._settings.drain_seconds
         while time.monotonic() < end and not self._haproxy.ended():
             time.sleep(_CHECK_SECONDS)
-        requests = _RequestCounter(self._settings)  # before the soft stop: it closes the admin socket too
-        requests.announce_end(self._files.map_path("state"))
+        requests.announce_end(state)
         self._haproxy.send(signal.SIGUSR1)
         self._wait_idle(requests)
         self._end_haproxy()
@@ -212,6 +214,11 @@ class _RequestCounter:
         except OSError:
             return 0
         return sum(int(fields[4] or 0) for row in rows if len(fields := row.split(",")) > 4 and _counts(fields))
+
+    def stop_serving_peers(self, state: Path) -> None:
+        """Answer other routers' checks with no, so that they pass nothing here any more."""
+        with contextlib.suppress(OSError):
+            self._ask(f"del map {state} {SERVING}")
 
     def announce_end(self, state: Path) -> None:
         """Tell HAProxy that no other worker follows, so that it answers what still comes itself."""

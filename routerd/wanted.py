@@ -10,11 +10,13 @@ maps, and one record per slot holds the limits its rules read:
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from routerd.haproxy.config import Server
 from routerd.haproxy.maps import MAP_NAMES
+from routerd.haproxy.peers import seat_name
+from routerd.peers import Ring, seat_peers
 from routerd.routes import DeploymentRoute, EndpointRoute, RoutingTable
 from routerd.slots import SlotOwner, SlotTable, slot_wait_ms, wait_class
 
@@ -28,6 +30,7 @@ class Wanted:
     maps: Maps
     servers: Mapping[str, tuple[Server, ...]]  # slot -> replicas
     token_keys: Mapping[str, str] = field(default_factory=dict)  # name of the file -> public key (PEM)
+    seats: Mapping[int, str] = field(default_factory=dict)  # seat -> address of another router
 
 
 def assign_slots(table: RoutingTable, *, slots: SlotTable, now: float) -> SlotTable:
@@ -75,11 +78,16 @@ def want(
     slots: SlotTable,
     hold_seconds: float,
     retry_after: Mapping[str, int] | None = None,
+    ring: Ring | None = None,
+    seats: Mapping[int, str] | None = None,
 ) -> Wanted:
     """HAProxy's maps and servers for a table whose deployments all have their slots.
 
-    `retry_after`: whole seconds per slot, 1 where it is not known.
+    `retry_after`: whole seconds per slot, 1 where it is not known. `ring`: the routers, where there are several;
+    `seats`: where they sit now.
     """
+    seated = seat_peers(ring, seats=seats or {})
+    seat_of = {address: seat_name(number) for number, address in seated.items()}
     by_owner = {owner: slot for slot, owner in slots.owners.items()}
     maps: dict[str, dict[str, str]] = {name: {} for name in MAP_NAMES}
     servers: dict[str, tuple[Server, ...]] = {}
@@ -99,9 +107,11 @@ def want(
             maps["pins"][f"{endpoint.name}:{deployment.name}"] = slot
             retry = (retry_after or {}).get(slot, 1)
             record = slot_record(deployment, hold_seconds=hold_seconds, retry_after=retry)
-            maps["slots"][slot] = f"{record}|p" if endpoint.priorities else record
+            ahead = ring.ahead((endpoint.namespace, endpoint.name, deployment.name)) if ring else ()
+            seats_ahead = [seat_of[peer.address] for peer in ahead if peer.address in seat_of]
+            maps["slots"][slot] = record + _extras(endpoint, seats=seats_ahead)
             servers[slot] = _servers(deployment)
-    return Wanted(maps=maps, servers=servers, token_keys=token_keys)
+    return Wanted(maps=maps, servers=servers, token_keys=token_keys, seats=seated)
 
 
 def key_fingerprint(digest: str) -> str:
@@ -159,6 +169,16 @@ def slot_record(deployment: DeploymentRoute, *, hold_seconds: float, retry_after
     hold_ms = int(hold_seconds * 1000) if from_zero else deployment.max_queue_wait_ms
     limits = (deployment.max_queue, deployment.request_timeout_ms, hold_ms, max(1, retry_after))
     return "|".join([*map(str, limits), deployment.name])
+
+
+def _extras(endpoint: EndpointRoute, *, seats: Sequence[str]) -> str:
+    """`|p|peer2:peer1|credit`, or as much of it as there is.
+
+    `p`: callers may say how urgent they are. Then the seats of the routers that rather queue this, and what they know
+    it by.
+    """
+    parts = ("p" if endpoint.priorities else "", ":".join(seats), endpoint.name if seats else "")
+    return f"|{'|'.join(parts)}".rstrip("|")
 
 
 def _servers(deployment: DeploymentRoute) -> tuple[Server, ...]:

@@ -20,7 +20,7 @@ from the list leaves at once.
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -30,9 +30,10 @@ from lightkube.core.exceptions import ApiError
 
 from routerd import contract
 from routerd.callers_spec import AllowedHosts, read_allowed_hosts
-from routerd.kubernetes import ConfigMap, EndpointSlice, OnlineEndpoint
+from routerd.kubernetes import ConfigMap, EndpointSlice, OnlineEndpoint, Secret
+from routerd.peers import Ring, read_ring
 from routerd.routes import Object, RoutingTable
-from routerd.routing_table import build_table
+from routerd.routing_table import SERVICE_LABEL, build_table
 from routerd.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -78,6 +79,7 @@ class Feed:
     store: Store
     changed: Callable[[], None]
     only: str | None = None  # one object's name
+    labels: Mapping[str, str] | None = None  # only objects that carry these
 
     def __str__(self) -> str:
         return f"{self.resource.__name__} in {self.namespace}"
@@ -104,13 +106,15 @@ async def watch_forever(feed: Feed) -> None:
 async def _list_then_watch(feed: Feed) -> None:
     """One complete list and the changes after it; returns when it is time to list again."""
     fields: Any = {"metadata.name": feed.only} if feed.only else None
-    listing = feed.client.list(feed.resource, namespace=feed.namespace, fields=fields)
+    labels: Any = feed.labels
+    listing = feed.client.list(feed.resource, namespace=feed.namespace, fields=fields, labels=labels)
     feed.store.replace([_plain(item) async for item in listing])
     feed.changed()
     events = feed.client.watch(
         feed.resource,
         namespace=feed.namespace,
         fields=fields,
+        labels=labels,
         resource_version=listing.resourceVersion,
         server_timeout=int(RESYNC_SECONDS),
     )
@@ -139,11 +143,20 @@ def _reason(error: Exception) -> str:
 class Watcher:
     """Watches all namespaces and hands every new routing table to `offer`."""
 
-    def __init__(self, settings: Settings, *, client: AsyncClient, offer: Callable[[RoutingTable], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        client: AsyncClient,
+        offer: Callable[[RoutingTable], None],
+        offer_ring: Callable[[Ring], None],
+        offer_secrets: Callable[[Mapping[str, Object]], None],
+    ) -> None:
         self._settings = settings
         self._client = client
-        self._offer = offer
-        self._targets = Store()
+        self._offer, self._offer_ring, self._offer_secrets = offer, offer_ring, offer_secrets
+        self._targets, self._routers = Store(), Store()
+        self._secrets = {name: Store() for name in settings.tls_secrets if settings.tls_port}
         self._known_namespaces: set[str] | None = None
         self._known_hosts: list[str] = []
         self._stores: dict[tuple[str, str], Store] = {}  # (namespace, kind)
@@ -156,12 +169,18 @@ class Watcher:
         async with asyncio.TaskGroup() as group:
             if not self._settings.namespaces:
                 group.create_task(watch_forever(self._feed_of_targets()))
+            if self._settings.peer_port:
+                group.create_task(watch_forever(self._feed_of_routers()))
+            for name in self._secrets:
+                group.create_task(watch_forever(self._feed_of_secret(name)))
             self._changed.set()
             while True:
                 await self._changed.wait()
                 await asyncio.sleep(_GATHER_SECONDS)
                 self._changed.clear()
                 self._follow_namespaces(group)
+                self._make_ring()
+                self._give_secrets()
                 self._make_table()
 
     def _feed_of_targets(self) -> Feed:
@@ -173,6 +192,38 @@ class Watcher:
             changed=self._changed.set,
             only=contract.TARGETS_CONFIGMAP,
         )
+
+    def _feed_of_routers(self) -> Feed:
+        return Feed(
+            client=self._client,
+            resource=EndpointSlice,
+            namespace=self._settings.pod_namespace,
+            store=self._routers,
+            changed=self._changed.set,
+            labels={SERVICE_LABEL: contract.ROUTER_SERVICE},
+        )
+
+    def _feed_of_secret(self, name: str) -> Feed:
+        return Feed(
+            client=self._client,
+            resource=Secret,
+            namespace=self._settings.pod_namespace,
+            store=self._secrets[name],
+            changed=self._changed.set,
+            only=name,
+        )
+
+    def _give_secrets(self) -> None:
+        """Offer the certificates, once each has been looked for (one that may not be read is not there)."""
+        if self._secrets and all(store.listed or store.refused for store in self._secrets.values()):
+            found = {name: store.items[name] for name, store in self._secrets.items() if name in store.items}
+            self._offer_secrets(found)
+
+    def _make_ring(self) -> None:
+        """Offer the routers there are; where they may not be listed, this one goes on by itself."""
+        if self._routers.listed or self._routers.refused:
+            slices = self._routers.items.values()
+            self._offer_ring(read_ring(slices, me=self._settings.pod_name, namespace=self._settings.pod_namespace))
 
     def _namespaces(self) -> set[str] | None:
         """The namespaces to route; None while they are not known."""

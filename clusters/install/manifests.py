@@ -132,6 +132,8 @@ def _system_rules() -> list[Obj]:
     return [
         {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [contract.TARGETS_CONFIGMAP], "verbs": _READ},
         {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [TLS_SECRET], "verbs": _READ},
+        # (Its own Service's, to know the other routers; a selector cannot narrow a right.)
+        {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": _READ},
         lease | {"verbs": ["create"]},
         lease | {"resourceNames": [contract.LEADER_LEASE], "verbs": ["get", "update"]},
     ]

@@ -14,6 +14,7 @@ from routerd import contract
 
 USER = 10001
 PRE_STOP_SECONDS = 3
+DRAIN_SECONDS = 420  # the longest wait and the longest request; a router without requests ends at once
 _RUN_DIR = "/run/slipway"
 _ADMIN_DIR = "/etc/slipway/admin"
 _DATA_DIR = "/data"
@@ -155,7 +156,9 @@ def _router_workload(settings: RouterSettings, *, studio: str, address: str) -> 
         {"name": "ROUTERD_ADMIN_TOKEN_FILE", "value": f"{_ADMIN_DIR}/token"},
         {"name": "ROUTERD_INFERENCE_PORT", "value": str(contract.INFERENCE_PORT)},
         {"name": "ROUTERD_ADMIN_PORT", "value": str(contract.ADMIN_PORT)},
+        {"name": "ROUTERD_PEER_PORT", "value": str(contract.PEER_PORT)},
         {"name": "ROUTERD_LOG_SAMPLE", "value": str(settings.log_sample)},
+        {"name": "ROUTERD_GRACE_SECONDS", "value": str(DRAIN_SECONDS)},
         *([{"name": "ROUTERD_ADDRESS", "value": address}] if address else []),
     ]
     container = _container(
@@ -166,6 +169,7 @@ def _router_workload(settings: RouterSettings, *, studio: str, address: str) -> 
         ports=[
             {"name": "http", "containerPort": contract.INFERENCE_PORT},
             {"name": "admin", "containerPort": contract.ADMIN_PORT},
+            {"name": "peers", "containerPort": contract.PEER_PORT},
         ],
         resources={
             "requests": {"cpu": "100m", "memory": "192Mi"},
@@ -181,7 +185,7 @@ def _router_workload(settings: RouterSettings, *, studio: str, address: str) -> 
             {"name": "admin", "mountPath": _ADMIN_DIR, "readOnly": True},
         ],
     )
-    pod = _pod(settings, account=contract.ROUTER, grace=60) | {
+    pod = _pod(settings, account=contract.ROUTER, grace=PRE_STOP_SECONDS + DRAIN_SECONDS + 17) | {
         "containers": [container],
         "topologySpreadConstraints": [_spread(contract.ROUTER)],
         "volumes": [

@@ -30,6 +30,7 @@ def render(router: Router, *, board: Board) -> str:
             *_of_deployments(board),
             *_of_answers(board),
             *_of_endpoints(router),
+            *_of_certificates(router),
             *_of_process(router, board=board),
         )
         for line in _family(name, kind=kind, text=text, values=values)
@@ -86,6 +87,15 @@ def _of_endpoints(router: Router) -> Iterator[Family]:
                 labels = {"namespace": namespace, "endpoint": endpoint, "state": state}
                 values.append((labels, getattr(item, attribute)))
         yield f"routerd_endpoint_{name}", "gauge", text, values
+
+
+def _of_certificates(router: Router) -> Iterator[Family]:
+    states = router.certificates()
+    ends: list[Line] = [({"secret": state.secret}, state.not_after) for state in states if state.not_after is not None]
+    text = "Until when the certificate of a Secret is valid (unix time)."
+    yield "routerd_certificate_not_after_seconds", "gauge", text, ends
+    usable: list[Line] = [({"secret": state.secret}, not state.problem) for state in states]
+    yield "routerd_certificate_usable", "gauge", "1 when HAProxy has what the Secret holds.", usable
 
 
 def _of_answers(board: Board) -> Iterator[Family]:

@@ -5,6 +5,7 @@
     GET  /metrics        Prometheus text
     GET  /v1/samples     ?after=SEQ  {"router", "next", "last", "samples"}
     GET  /v1/decisions   ?after=SEQ  {"router", "next", "last", "decisions"}
+    GET  /v1/report      what the leading router needs to know of the others, see `report`
     GET  /v1/table       {"router", "leading", "ready", "endpoints"}
     POST /v1/invoke      one request through HAProxy, see `invoke`
 
@@ -21,7 +22,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from routerd import contract
-from routerd.admin import invoke, metrics
+from routerd.admin import invoke, metrics, report
 from routerd.admin.table import describe_table
 from routerd.board import Board, board_of
 from routerd.control import Router
@@ -61,6 +62,7 @@ def build_app(router: Router) -> web.Application:
     app.router.add_get(contract.ADMIN_SAMPLES, _samples)
     app.router.add_get(contract.ADMIN_DECISIONS, _decisions)
     app.router.add_get(contract.ADMIN_TABLE, _table)
+    app.router.add_get(contract.ADMIN_REPORT, _report)
     app.router.add_post(contract.ADMIN_INVOKE, _invoke)
     return app
 
@@ -118,6 +120,10 @@ async def _table(request: web.Request) -> web.Response:
             "endpoints": describe_table(router, board=board),
         }
     )
+
+
+async def _report(request: web.Request) -> web.Response:
+    return web.json_response(report.describe(request.app[_ROUTER], board=request.app[_BOARD]))
 
 
 async def _invoke(request: web.Request) -> web.Response:

@@ -7,15 +7,15 @@ to see all of it.
 Nothing is decided before the first table and the first list of a namespace's workloads are complete, nor for a
 workload that is not there, nor where the load is unknown: unknown means hold.
 
-There is one router now. With several, each sees only the requests that reached it, and the leader has to add up its
-peers' loads (`GET /v1/table` of every router pod carries them) where `_load` asks its own meter.
+With several routers each counts the requests that queue at it; the leader adds up what the others report (see
+`colleagues`).
 """
 
 import asyncio
 import logging
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -56,6 +56,7 @@ async def run_scaler(router: Router) -> None:
         while True:
             board.leading = leads()
             if table := router.table():
+                scaler.others = [peer.name for peer in ring.others()] if (ring := router.ring()) else []
                 scaler.workloads.follow({e.namespace for e in table.endpoints}, group=group)
                 await scaler.turn(table, now=time.time())
             await asyncio.sleep(_TURN_SECONDS)
@@ -88,6 +89,7 @@ class Scaler:
 
     def __init__(self, workloads: Workloads, *, board: Board, leads: Callable[[], bool]) -> None:
         self.workloads = workloads
+        self.others: Sequence[str] = ()  # the other routers, by pod name
         self._board, self._leads = board, leads
         self._patching = asyncio.Semaphore(_PATCHES_AT_ONCE)
         self._memories: dict[SlotOwner, Memory] = {}
@@ -130,7 +132,7 @@ class Scaler:
             self._tell(subject.owner, verdict=verdict, now=now)
 
     def _load(self, owner: SlotOwner, *, now: float) -> Load | None:
-        return self._board.meter.load(owner, now=now)
+        return self._board.load(owner, others=self.others, now=now)
 
     def _asked(self, subject: _Subject, *, now: float) -> int | None:
         return self.workloads.asked(namespace=subject.endpoint.namespace, name=subject.route.workload, now=now)

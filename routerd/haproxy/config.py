@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from routerd import contract
+from routerd.haproxy.peers import ahead_rules, render_seats
 from routerd.haproxy.problems import ANSWERS, CONTENT_TYPE
 from routerd.settings import Settings
 from routerd.slots import SlotTable, slot_wait_ms
@@ -124,6 +125,12 @@ def token_key_path(name: str, *, run_dir: Path) -> Path:
     return run_dir / "token-keys" / f"{name}.pem"
 
 
+def render_peers(settings: Settings, *, seats: Mapping[int, str]) -> str:
+    """`peers.cfg`: the way in for other routers, and the seats they have now (number -> address)."""
+    rules = _fill(_read("peers.cfg.template"), _placeholders(settings, slots=0))
+    return rules + render_seats(settings, seats=seats)
+
+
 def render_lua() -> str:
     """`routerd.lua` as shipped."""
     return _read("lua/routerd.lua")
@@ -144,6 +151,10 @@ def _placeholders(settings: Settings, *, slots: int) -> dict[str, str]:
         "MIRROR_BYTES": str(settings.buffer_bytes - _MIRROR_RESERVE),
         "MAX_BODY_BYTES": str(settings.max_body_bytes),
         "BIND": f"{_host(settings.bind)}:{settings.inference_port}",
+        "TLS_BIND": _tls_bind(settings),
+        "PLAIN_HTTP": _plain_http(settings),
+        "PEER_BIND": f"{_host(settings.bind)}:{settings.peer_port}",
+        "AHEAD_RULES": ahead_rules(settings),
         "LOG_SAMPLE": str(settings.log_sample),
         "LOG_FORMAT": r"\t".join(expression for _, expression in LOG_FIELDS),
         "CONTENT_TYPE": CONTENT_TYPE,
@@ -159,6 +170,33 @@ def _placeholders(settings: Settings, *, slots: int) -> dict[str, str]:
         "SLOT_ERRORS": _slot_errors(settings),
     }
     return values | {f"ANSWER_{code}": _answer(code) for code in ANSWERS}
+
+
+def _tls_bind(settings: Settings) -> str:
+    if not settings.tls_port:
+        return ""
+    verify = {"none": "", "request": "optional", "require": "required"}[settings.tls_client_auth]
+    directory = settings.run_dir / "tls"
+    callers = f" ca-file {directory}/callers.pem verify {verify}" if verify else ""
+    return (
+        f"    bind {_host(settings.bind)}:{settings.tls_port} ssl crt-list {directory}/list "
+        f"ssl-min-ver TLSv1.2 alpn h2,http/1.1{callers} name tls"
+    )
+
+
+def _plain_http(settings: Settings) -> str:
+    """The rule for callers without TLS; probes of the node itself stay plain."""
+    plain = "if { so_name -m str plain } !{ path /-/healthz }"
+    if settings.plain_http == "refuse":
+        return f"    http-request return {_answer('tls_required')} {plain}"
+    if settings.plain_http == "redirect":
+        where = (
+            settings.address
+            if (settings.address or "").startswith("https://")
+            else "https://%[req.hdr(host),host_only]"
+        )
+        return f"    http-request redirect code 308 location {where}%[pathq] {plain}"
+    return ""
 
 
 def _fill(template: str, values: Mapping[str, str]) -> str:

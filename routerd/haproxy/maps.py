@@ -4,7 +4,10 @@
     endpoints.map keys.map pins.map ...      the table in force
     slots.cfg                                every slot with its servers
     token-keys/ token-keys.cfg               public keys that tokens are signed with, and that they be loaded
-    slots.json servers.json                  the same as data: slots.cfg is made from them anew at each start
+    peers.cfg                                where other routers come in, and a seat for each of them
+    slots.json servers.json seats.json       the same as data: the .cfg files are made from them anew at each start
+    tls/                                     certificates, see certificates.py
+    peer.pem peers.pem                       what routers know each other by
 
 Files are replaced, never written in place, so HAProxy can be started at any moment. `slots.json` is written
 *before* a change is made in HAProxy (a new control process must not give a slot in use to another
@@ -16,14 +19,24 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-from routerd.haproxy.config import Server, render_config, render_lua, render_slots, render_token_keys
+from routerd.haproxy.certificates import prepare_certificates
+from routerd.haproxy.config import (
+    Server,
+    render_config,
+    render_lua,
+    render_peers,
+    render_slots,
+    render_token_keys,
+)
 from routerd.haproxy.problems import problems_map
+from routerd.identity import ensure_identity
 from routerd.settings import Settings
 from routerd.slots import SlotTable
 
 FORMAT: Final = "3"  # grows when records in maps change: those of another release mean nothing to our rules
 # In the order in which a new endpoint needs them.
 MAP_NAMES: Final = ("slots", "keys", "tokens", "pins", "cors", "endpoints", "hosts")
+SERVING: Final = "serving"  # in state.map: other routers may pass requests here
 
 
 class HaproxyFiles:
@@ -37,7 +50,8 @@ class HaproxyFiles:
     @property
     def configuration(self) -> tuple[Path, ...]:
         """What HAProxy is started with, in order."""
-        return self._path("haproxy.cfg"), self._path("token-keys.cfg"), self._path("slots.cfg")
+        peers = (self._path("peers.cfg"),) if self._settings.peer_port else ()
+        return self._path("haproxy.cfg"), self._path("token-keys.cfg"), self._path("slots.cfg"), *peers
 
     def map_path(self, name: str) -> Path:
         """Where a map lies; HAProxy knows it by this path."""
@@ -53,6 +67,11 @@ class HaproxyFiles:
         self.write_slots(slots)
         self.write_servers(slots, servers=self.read_servers())
         self._write("token-keys.cfg", self._render_token_keys(path.stem for path in self._token_keys.glob("*.pem")))
+        if self._settings.peer_port:
+            ensure_identity(self._settings.run_dir, secret=self._settings.read_admin_token() or "")
+            self.write_seats(self.read_seats())
+        if self._settings.tls_port:
+            prepare_certificates(self._settings)
         for name in MAP_NAMES:
             if not self.map_path(name).exists() or not self.understood():
                 self._write(f"{name}.map", "")
@@ -116,6 +135,19 @@ class HaproxyFiles:
     @property
     def _token_keys(self) -> Path:
         return self._path("token-keys")
+
+    def read_seats(self) -> dict[int, str]:
+        """Where the other routers sat last: seat number -> address."""
+        path = self._path("seats.json")
+        data = json.loads(path.read_text()) if path.exists() else {}
+        return {int(number): str(address) for number, address in data.items()}
+
+    def write_seats(self, seats: Mapping[int, str]) -> None:
+        """Keep where the other routers sit, for HAProxy and for the next `prepare`."""
+        if not self._settings.peer_port or self._is_kept("peers.cfg", seats):
+            return
+        self._write("seats.json", json.dumps(seats))
+        self._write("peers.cfg", render_peers(self._settings, seats=seats))
 
     def write_maps(self, maps: Mapping[str, Mapping[str, str]]) -> None:
         """Keep the entries of every map."""

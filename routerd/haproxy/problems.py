@@ -86,6 +86,13 @@ _ALL: Final = (
         "Wait, or compare the clocks of the issuer and the router.",
     ),
     RouterAnswer(
+        "tls_required",
+        403,
+        "TLS required",
+        "This router answers over TLS only.",
+        "Call the same path with https.",
+    ),
+    RouterAnswer(
         "no_endpoint",
         404,
         "No such endpoint",
@@ -140,6 +147,13 @@ _ALL: Final = (
         "The model broke off",
         "The model process closed the connection before it answered.",
         "Look at the logs of the deployment: its process probably crashed.",
+    ),
+    RouterAnswer(
+        "router_broke_off",
+        502,
+        "A router broke off",
+        "The router in whose line the request stood ended before it answered.",
+        "Send the request again if it may be done twice: a model may have had it.",
     ),
     RouterAnswer(
         "no_replica",

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from routerd.haproxy.config import LOBBY, LOBBY_ID
+from routerd.haproxy.peers import SEAT_ID, read_seats
 
 _PROMPT: Final = b"\n> "
 _LIMIT: Final = 64 * 1024 * 1024  # bytes of one answer: show map of 5,000 entries is 1 MB
@@ -145,6 +146,12 @@ class Runtime:
         lobby = {slot: stat for text in texts for slot, stat in parse_lobby(text).items()}
         return _without(backends, lobby), [stat for text in texts for stat in parse_server_stats(text)]
 
+    async def show_seats(self) -> dict[int, str]:
+        """Seat number -> address of the routers that sit there, alive or not."""
+        (text,) = await self.execute(f"show stat -1 4 {SEAT_ID}")
+        rows = ((row[_PROXY], row[_ADDRESS], row[_STATUS]) for row in _stat_rows(text))
+        return read_seats((proxy, where.rpartition(":")[0].strip("[]"), status) for proxy, where, status in rows)
+
     async def show_map(self, path: Path) -> dict[str, str]:
         """Every entry of one map; of an entry that is there twice, the one HAProxy uses."""
         (text,) = await self.execute(f"show map {path}")
@@ -183,6 +190,8 @@ _SUCCESS: Final = (
     "New server registered",
     "Server deleted",
     "New version created",
+    "IP changed",
+    "no need to change the addr",
 )
 
 

@@ -20,7 +20,7 @@ from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.apiextensions_v1 import CustomResourceDefinition
 from lightkube.resources.core_v1 import Namespace
 
-from routerd.contract import API_VERSION, SYSTEM_NAMESPACE, key_hash, online_endpoint_crd
+from routerd.contract import API_VERSION, ROUTER_SERVICE, SYSTEM_NAMESPACE, key_hash, online_endpoint_crd
 from routerd.haproxy.maps import HaproxyFiles
 from routerd.haproxy.process import HaproxyProcess
 from routerd.haproxy.runtime import Runtime
@@ -378,5 +378,25 @@ def endpoint_slice(
         "metadata": {"namespace": namespace, "name": f"{name}--blue-x", "labels": labels},
         "addressType": "IPv4",
         "ports": [{"name": "http", "port": models[0].port if models else 5001, "protocol": "TCP"}],
+        "endpoints": endpoints,
+    }
+
+
+def router_slice(**routers: str) -> dict[str, object]:
+    """The EndpointSlice of the routers' Service: pod name -> address of those that are ready."""
+    endpoints = [
+        {"addresses": [address], "conditions": {"ready": True}, "targetRef": {"kind": "Pod", "name": name}}
+        for name, address in routers.items()
+    ]
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "namespace": SYSTEM_NAMESPACE,
+            "name": "slipway-router-x",
+            "labels": {"kubernetes.io/service-name": ROUTER_SERVICE},
+        },
+        "addressType": "IPv4",
+        "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
         "endpoints": endpoints,
     }

@@ -1,8 +1,9 @@
 """From a real API server to routing tables."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import httpx2
 import pytest
@@ -12,11 +13,19 @@ from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.core_v1 import ConfigMap
 
 from routerd.contract import SYSTEM_NAMESPACE, TARGETS_CONFIGMAP
-from routerd.kubernetes import EndpointSlice, OnlineEndpoint, connect
-from routerd.routes import RoutingTable
+from routerd.kubernetes import EndpointSlice, OnlineEndpoint, Secret, connect
+from routerd.peers import Peer, Ring
+from routerd.routes import Object, RoutingTable
 from routerd.settings import Settings
 from routerd.watch import Watcher, parse_targets
-from tests.routerd.conftest import ApiServer, StartModel, endpoint_slice, eventually, online_endpoint
+from tests.routerd.conftest import (
+    ApiServer,
+    StartModel,
+    endpoint_slice,
+    eventually,
+    online_endpoint,
+    router_slice,
+)
 
 
 @dataclass
@@ -24,6 +33,16 @@ class Tables:
     """What a watcher offered."""
 
     offered: list[RoutingTable] = field(default_factory=list)
+    rings: list[Ring] = field(default_factory=list)
+    secrets: list[Mapping[str, Object]] = field(default_factory=list)
+
+    def inbox(self) -> dict[str, Any]:
+        """Where a watcher leaves what it sees."""
+        return {
+            "offer": self.offered.append,
+            "offer_ring": self.rings.append,
+            "offer_secrets": self.secrets.append,
+        }
 
     def now(self) -> dict[str, list[str]]:
         """Endpoint -> names of the replicas of its first deployment, in the newest table."""
@@ -52,7 +71,7 @@ async def watch(api_server: ApiServer, settings: Settings) -> AsyncIterator[Watc
         used = replace(settings, kubeconfig=api_server.kubeconfig, namespaces=namespaces)
         client = connect(used)
         assert client is not None
-        watcher = Watcher(used, client=client, offer=tables.offered.append)
+        watcher = Watcher(used, client=client, **tables.inbox())
         clients.append(client)
         tasks.append(asyncio.create_task(watcher.run()))
         return tables
@@ -171,7 +190,8 @@ async def test_a_namespace_that_refuses_to_be_listed_does_not_keep_the_others_fr
     assert client is not None
     await kube.create(OnlineEndpoint(online_endpoint()))
     await kube.create(EndpointSlice(endpoint_slice(blue)))
-    watcher = Watcher(used, client=_Forbidding(client), offer=tables.offered.append)  # type: ignore[arg-type]
+    forbidding: Any = _Forbidding(client)
+    watcher = Watcher(used, client=forbidding, **tables.inbox())
 
     work = asyncio.create_task(watcher.run())
     await eventually(lambda: tables.now() == {"team-a/credit": ["blue-1"]})
@@ -196,3 +216,69 @@ class _Forbidding:
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._client, name)
+
+
+async def test_routers_find_each_other_by_the_ready_pods_of_their_service(
+    api_server: ApiServer, settings: Settings, kube: AsyncClient
+) -> None:
+    tables = Tables()
+    used = replace(settings, kubeconfig=api_server.kubeconfig, namespaces=("team-a",), peer_port=9903, pod_name="r1")
+    client = connect(used)
+    assert client is not None
+    watcher = Watcher(used, client=client, **tables.inbox())
+    work = asyncio.create_task(watcher.run())
+    await eventually(lambda: tables.rings[-1:] == [Ring(me="r1")])
+
+    await kube.create(EndpointSlice(router_slice(r1="10.0.0.1", r2="10.0.0.2")))
+    await create(kube, endpoint_slice(namespace="team-a"))  # anybody else's Service changes nothing
+
+    both = Ring(me="r1", members=(Peer("r1", "10.0.0.1"), Peer("r2", "10.0.0.2")))
+    await eventually(lambda: tables.rings[-1] == both)
+    await kube.replace(EndpointSlice(router_slice(r2="10.0.0.2")))
+    await eventually(lambda: tables.rings[-1] == both.leave())
+    work.cancel()
+    await client.close()
+
+
+async def test_a_router_that_may_not_list_the_others_serves_by_itself(
+    api_server: ApiServer, settings: Settings
+) -> None:
+    tables = Tables()
+    used = replace(
+        settings, kubeconfig=api_server.kubeconfig, namespaces=("team-a",), peer_port=9903, pod_namespace="forbidden"
+    )
+    client = connect(used)
+    assert client is not None
+    forbidding: Any = _Forbidding(client)
+    watcher = Watcher(used, client=forbidding, **tables.inbox())
+    work = asyncio.create_task(watcher.run())
+
+    await eventually(lambda: tables.rings[-1:] == [Ring(me="routerd")])
+    await eventually(lambda: tables.offered)
+    work.cancel()
+    await client.close()
+
+
+async def test_the_secrets_with_certificates_are_watched_by_name_and_no_others(
+    api_server: ApiServer, settings: Settings, kube: AsyncClient
+) -> None:
+    tables = Tables()
+    names = ("slipway-tls", "example-com")
+    used = replace(settings, kubeconfig=api_server.kubeconfig, namespaces=("team-a",), tls_port=8443, tls_secrets=names)
+    client = connect(used)
+    assert client is not None
+    watcher = Watcher(used, client=client, **tables.inbox())
+    work = asyncio.create_task(watcher.run())
+    await eventually(lambda: tables.secrets[-1:] == [{}])
+
+    for name in ("slipway-admin", "slipway-tls"):
+        metadata = {"name": name, "namespace": SYSTEM_NAMESPACE}
+        await kube.create(
+            Secret({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": {"tls.crt": "eA=="}})
+        )
+    await eventually(lambda: tables.secrets[-1].keys() == {"slipway-tls"})
+
+    assert tables.secrets[-1]["slipway-tls"]["data"] == {"tls.crt": "eA=="}
+    assert all("slipway-admin" not in seen for seen in tables.secrets)
+    work.cancel()
+    await client.close()

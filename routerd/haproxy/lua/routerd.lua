@@ -120,18 +120,25 @@ local function stand_in_line(slot, limit)
   place.queue:pop_wait()
 end
 
--- arrival: "seconds|milliseconds|handshake|idle" -> when the request came, in milliseconds
-local function arrived(text)
+-- wall: the time of day in milliseconds, as arrivals are told in. core.now() falls behind it for good where the process
+-- was kept from running, so the two must never be subtracted from each other.
+local function wall(txn)
+  return tonumber(txn.f:date(0, "ms"))
+end
+
+-- arrival: "seconds|milliseconds|handshake|idle" -> when the request came, in milliseconds of the time of day
+local function arrived(txn)
+  local text = txn:get_var("txn.arrival")
   local seconds, rest, handshake, idle = string.match(text or "", "^(%d+)|(%d+)|(%-?%d+)|(%-?%d+)$")
-  if seconds == nil then return milliseconds() end
+  if seconds == nil then return wall(txn) end
   return tonumber(seconds) * 1000 + tonumber(rest) + math.max(0, tonumber(handshake)) + math.max(0, tonumber(idle))
 end
 
 core.register_action("hold", { "http-req" }, function(txn)
   local slot, record = txn:get_var("txn.be"), txn:get_var("txn.srec")
   local limit, most = tonumber(field(record, 3)) or 0, tonumber(field(record, 1)) or 0
-  local backend, arrival = core.backends[slot], arrived(txn:get_var("txn.arrival"))
-  local left = limit - (milliseconds() - arrival)
+  local backend, arrival = core.backends[slot], arrived(txn)
+  local left = limit - (wall(txn) - arrival)
   if backend == nil or left <= 0 then return end
   if (held[slot] and held[slot].count or 0) >= most then
     txn:set_var("txn.held_full", 1)
@@ -139,7 +146,7 @@ core.register_action("hold", { "http-req" }, function(txn)
   end
   stand_in_line(slot, left)
   if backend:get_srv_act() == 0 then return end
-  local waited = math.max(0, milliseconds() - arrival)
+  local waited = math.max(0, wall(txn) - arrival)
   txn:set_var("txn.held", waited)
   txn:set_var("txn.priority", -waited)
 end)
@@ -238,3 +245,20 @@ function Limit:http_payload(txn, message)
 end
 
 core.register_filter("bodylimit", Limit, function(class, _) return class end)
+
+-- await_deployment: another router passes on a request for a deployment that this one has not heard of yet
+local AWAIT_MS = 2000
+local pins = Map.new(RUN .. "/pins.map", Map._str)
+
+core.register_action("await_deployment", { "http-req" }, function(txn)
+  local name = (txn:get_var("txn.ep") or "") .. ":" .. (txn:get_var("txn.pin") or "")
+  local deadline = milliseconds() + AWAIT_MS
+  while milliseconds() < deadline do
+    local slot = pins:lookup(name)
+    if slot ~= nil then
+      txn:set_var("txn.be", slot)
+      return
+    end
+    core.msleep(LOOK_MS)
+  end
+end)

@@ -87,6 +87,16 @@ def test_a_new_router_pod_is_ready_before_an_old_one_goes() -> None:
     assert only("PodDisruptionBudget", contract.ROUTER)["spec"]["maxUnavailable"] == 1
 
 
+def test_a_router_pod_that_ends_has_time_for_the_longest_request() -> None:
+    pod = only("Deployment", contract.ROUTER)["spec"]["template"]["spec"]
+    environ = {each["name"]: each.get("value", "10.0.0.7") for each in pod["containers"][0]["env"]}
+    settings = read_settings([], environ=environ)
+    pre_stop = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+
+    assert settings.grace_seconds >= 360  # a minute in the queue, five at the model
+    assert pod["terminationGracePeriodSeconds"] > pre_stop + settings.drain_seconds + settings.grace_seconds + 10
+
+
 def test_the_router_reads_no_secret_but_its_certificate_and_nothing_cluster_wide() -> None:
     roles = [each for each in everything() if each["kind"] in ("Role", "ClusterRole")]
     secrets = [rule for role in roles for rule in role["rules"] if "secrets" in rule["resources"]]
@@ -94,6 +104,18 @@ def test_the_router_reads_no_secret_but_its_certificate_and_nothing_cluster_wide
     assert [(rule["resourceNames"], rule["verbs"]) for rule in secrets] == [(["slipway-tls"], ["get", "list", "watch"])]
     assert not any(each["kind"] == "ClusterRoleBinding" for each in everything())
     assert not any("*" in rule["verbs"] or "*" in rule["resources"] for role in roles for rule in role["rules"])
+
+
+def test_the_router_may_find_the_other_routers_in_its_own_namespace() -> None:
+    rules = only("Role", contract.ROUTER)["rules"]
+    slices = [rule for rule in rules if "endpointslices" in rule["resources"]]
+    container = only("Deployment", contract.ROUTER)["spec"]["template"]["spec"]["containers"][0]
+
+    assert [(rule["apiGroups"], rule["verbs"]) for rule in slices] == [(["discovery.k8s.io"], ["get", "list", "watch"])]
+    assert {"name": "peers", "containerPort": contract.PEER_PORT} in container["ports"]
+    assert {"name": "ROUTERD_PEER_PORT", "value": str(contract.PEER_PORT)} in container["env"]
+    for service in (contract.ROUTER, contract.ROUTER_SERVICE):  # it is no way in for anybody else
+        assert contract.PEER_PORT not in [port["port"] for port in only("Service", service)["spec"]["ports"]]
 
 
 def test_the_router_is_bound_in_each_target_namespace() -> None:
