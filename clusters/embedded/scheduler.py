@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from clusters.embedded.affinity import Placed, breaks_pod_rules, matches_node, pod_terms
-from clusters.embedded.kubelet.status import merge_conditions
+from clusters.embedded.conditions import merge_conditions
 from clusters.embedded.lifecycle import rfc3339
 from clusters.embedded.quantities import parse_quantity, pod_requests
 from clusters.embedded.registry import Registry
@@ -232,7 +232,9 @@ class Scheduler:
     def _set_condition(self, pod: Obj, condition: Obj) -> None:
         status = dict(pod.get("status") or {})
         now = rfc3339(self._registry.clock())
-        status["conditions"] = merge_conditions(status.get("conditions") or [], wanted=[condition], now=now)
+        status["conditions"] = merge_conditions(
+            status.get("conditions") or [], wanted=[{"lastProbeTime": None, **condition}], now=now
+        )
         status.setdefault("phase", "Pending")
         self._registry.update_status(PODS, {**pod, "status": status})
 

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+from clusters.embedded.conditions import find_condition, is_true, merge_conditions
 from clusters.embedded.controllers.owners import controller_of, is_controlled_by, pod_of, with_owner
 from clusters.embedded.errors import ApiError, NotFound
-from clusters.embedded.kubelet.status import merge_conditions
 from clusters.embedded.lifecycle import rfc3339
 from clusters.embedded.registry import Registry
 from clusters.embedded.resources import PODS, REPLICA_SETS, Obj, Resource
@@ -112,8 +112,7 @@ class ReplicaSetController:
                 "message": failure.message,
             }
             old = (current.get("status") or {}).get("conditions") or []
-            merged = merge_conditions(old, wanted=[condition], now=rfc3339(now))
-            status["conditions"] = [{k: v for k, v in c.items() if k != "lastProbeTime"} for c in merged]
+            status["conditions"] = merge_conditions(old, wanted=[condition], now=rfc3339(now))
         if status != current.get("status"):
             self._registry.update_status(REPLICA_SETS, {**current, "status": status})
         return min((wait for wait in waits if wait), default=None)
@@ -128,19 +127,13 @@ def is_active(pod: Obj) -> bool:
     return phase not in {"Succeeded", "Failed"} and "deletionTimestamp" not in pod["metadata"]
 
 
-def ready_condition(pod: Obj) -> Obj | None:
-    conditions = (pod.get("status") or {}).get("conditions") or ()
-    return next((condition for condition in conditions if condition["type"] == "Ready"), None)
-
-
 def is_ready(pod: Obj) -> bool:
-    condition = ready_condition(pod)
-    return condition is not None and condition["status"] == "True"
+    return is_true(pod, "Ready")
 
 
 def available_in(pod: Obj, *, seconds: int, now: datetime) -> float | None:
     """0 when the pod is available, else how many seconds until it is if it stays ready; None when not ready."""
-    condition = ready_condition(pod)
+    condition = find_condition(pod, "Ready")
     if condition is None or condition["status"] != "True":
         return None
     if not seconds:
@@ -156,7 +149,7 @@ def removal_rank(pod: Obj, *, now: datetime) -> tuple[Any, ...]:
     annotations = pod["metadata"].get("annotations") or {}
     statuses = (pod.get("status") or {}).get("containerStatuses") or ()
     restarts = max((status.get("restartCount", 0) for status in statuses), default=0)
-    ready = ready_condition(pod)
+    ready = find_condition(pod, "Ready")
     since = ready["lastTransitionTime"] if ready is not None and ready["status"] == "True" else ""
     return (
         bool(pod["spec"].get("nodeName")),
