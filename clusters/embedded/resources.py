@@ -28,6 +28,13 @@ def copied_object(obj: Obj) -> Obj:
     return copy
 
 
+def value_at(obj: Any, path: str) -> Any:
+    """What is at a dotted path, or None; the object itself at the empty one."""
+    for step in path.split(".") if path else ():
+        obj = obj.get(step) if isinstance(obj, dict) else None
+    return obj
+
+
 ALL_VERBS: Final = (
     "create",
     "delete",
