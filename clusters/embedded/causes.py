@@ -22,5 +22,9 @@ def unsupported(field: str, value: Any, choices: tuple[str, ...]) -> Cause:
     return {"reason": "FieldValueNotSupported", "message": message, "field": field}
 
 
+def forbidden(field: str, why: str) -> Cause:
+    return {"reason": "FieldValueForbidden", "message": f"Forbidden: {why}", "field": field}
+
+
 def duplicate(field: str, value: Any) -> Cause:
     return {"reason": "FieldValueDuplicate", "message": f"Duplicate value: {json.dumps(value)}", "field": field}

@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from clusters.embedded import apply, crds, defaults, lifecycle, validation
+from clusters.embedded import apply, crds, defaults, lifecycle
 from clusters.embedded.commits import Commits
 from clusters.embedded.errors import (
     AlreadyExists,
@@ -54,6 +54,7 @@ from clusters.embedded.resources import (
 from clusters.embedded.schemas import decoding
 from clusters.embedded.selectors import Selector
 from clusters.embedded.store import Store
+from clusters.embedded.validation.check import validate
 
 log = logging.getLogger(__name__)
 
@@ -374,7 +375,7 @@ class Registry:
         defaults.apply_defaults(admission.resource, admission.obj)
         for function in self.admission:
             function(admission)
-        validation.check(admission.resource, admission.obj, old=admission.old)
+        validate(admission.resource, admission.obj, old=admission.old)
         if guard is not None:
             guard(admission)
         if admission.resource == CUSTOM_RESOURCE_DEFINITIONS:
