@@ -5,12 +5,11 @@ from datetime import datetime
 from typing import Any, Final
 
 from clusters.embedded.conditions import find_condition, is_true, merge_conditions
-from clusters.embedded.controllers.owners import controller_of, is_controlled_by, pod_of, with_owner
+from clusters.embedded.controllers.owners import claim, controller_of, pod_of, takers_of
 from clusters.embedded.errors import ApiError, NotFound
 from clusters.embedded.lifecycle import rfc3339
 from clusters.embedded.registry import Registry
 from clusters.embedded.resources import PODS, REPLICA_SETS, Obj, Resource
-from clusters.embedded.selectors import from_object
 
 Key = tuple[str, str]
 _DELETION_COST: Final = "controller.kubernetes.io/pod-deletion-cost"
@@ -33,9 +32,7 @@ class ReplicaSetController:
         owner = controller_of(obj)
         if owner is not None:
             return [(namespace, owner["name"])] if owner["kind"] == "ReplicaSet" else []
-        sets = self._registry.list(REPLICA_SETS, namespace)
-        labels = obj["metadata"].get("labels")
-        return [(namespace, s["metadata"]["name"]) for s in sets if from_object(s["spec"]["selector"]).matches(labels)]
+        return takers_of(self._registry, obj, kind=REPLICA_SETS)
 
     def reconcile(self, key: Key) -> float | None:
         wanted = self._registry.find(REPLICA_SETS, *key)
@@ -51,18 +48,7 @@ class ReplicaSetController:
         return _RETRY_SECONDS if failure else again
 
     def _pods_of(self, owner: Obj) -> list[Obj]:
-        """Its own pods, and orphans with its labels, which it takes on."""
-        selector = from_object(owner["spec"]["selector"])
-        found = []
-        for pod in self._registry.list(PODS, owner["metadata"]["namespace"]):
-            if is_controlled_by(pod, owner):
-                found.append(pod)
-            elif self._may_adopt(pod, owner=owner) and selector.matches(pod["metadata"].get("labels")):
-                found.append(self._registry.update(PODS, with_owner(pod, owner, resource=REPLICA_SETS)))
-        return found
-
-    def _may_adopt(self, pod: Obj, *, owner: Obj) -> bool:
-        return controller_of(pod) is None and is_active(pod) and "deletionTimestamp" not in owner["metadata"]
+        return claim(self._registry, PODS, owner=owner, kind=REPLICA_SETS)
 
     def _scale(self, owner: Obj, *, active: list[Obj]) -> ApiError | None:
         missing = int(owner["spec"].get("replicas", 1)) - len(active)
