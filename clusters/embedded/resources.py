@@ -102,17 +102,24 @@ class Catalog:
 
     def __init__(self, resources: tuple[Resource, ...] = ()) -> None:
         self._by_path: dict[tuple[str, str, str], Resource] = {}
+        self._by_kind: dict[tuple[str, str], Resource] = {}
+        self._by_key: dict[str, Resource] = {}
         self.revision = 0  # changes whenever the table does
         for resource in resources:
             self.add(resource)
 
     def add(self, resource: Resource) -> None:
         self._by_path[resource.group, resource.version, resource.plural] = resource
+        self._by_kind.setdefault((resource.api_version, resource.kind), resource)
+        self._by_key.setdefault(resource.key, resource)
         self.revision += 1
 
     def remove(self, *, group: str, plural: str) -> None:
-        for path in [p for p in self._by_path if p[0] == group and p[2] == plural]:
-            del self._by_path[path]
+        kept = [resource for resource in self if (resource.group, resource.plural) != (group, plural)]
+        for table in (self._by_path, self._by_kind, self._by_key):
+            table.clear()
+        for resource in kept:
+            self.add(resource)
         self.revision += 1
 
     def find(self, group: str, *, version: str, plural: str) -> Resource | None:
@@ -120,12 +127,11 @@ class Catalog:
 
     def of_kind(self, api_version: str, *, kind: str) -> Resource | None:
         """The resource whose objects carry this apiVersion and kind."""
-        matches = (r for r in self if r.kind == kind and r.api_version == api_version)
-        return next(matches, None)
+        return self._by_kind.get((api_version, kind))
 
     def of_key(self, key: str) -> Resource | None:
         """Some version of the resource whose objects are kept under `key`; the first one declared."""
-        return next((r for r in self if r.key == key), None)
+        return self._by_key.get(key)
 
     def __iter__(self) -> Iterator[Resource]:
         return iter(list(self._by_path.values()))

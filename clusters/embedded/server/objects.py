@@ -11,7 +11,7 @@ from clusters.embedded import selectors
 from clusters.embedded.errors import ApiError, BadRequest, Gone, NotFound
 from clusters.embedded.journal import Stored, encode
 from clusters.embedded.rbac import Attributes
-from clusters.embedded.registry import Admission, Guard, Registry
+from clusters.embedded.registry import Admission, Guard, How, Registry
 from clusters.embedded.resources import Obj
 from clusters.embedded.schemas.kinds import shape_of
 from clusters.embedded.server import answer
@@ -133,9 +133,7 @@ async def create(request: web.Request, asked: Asked) -> web.StreamResponse:
         obj,
         namespace=asked.namespace,
         manager=field_manager(request),
-        dry_run=dry_run(request),
-        unknown=unknown_fields(request),
-        guard=_guard(request),
+        **_how(request),
     )
     await registry.committed()
     return answer.one(request, resource, made, code=201)
@@ -158,9 +156,7 @@ async def update(request: web.Request, asked: Asked) -> web.StreamResponse:
         obj,
         subresource=asked.subresource,
         manager=field_manager(request),
-        dry_run=dry_run(request),
-        unknown=unknown_fields(request),
-        guard=_guard(request),
+        **_how(request),
     )
     await registry.committed()
     return answer.one(request, resource, new)
@@ -179,9 +175,7 @@ async def patch(request: web.Request, asked: Asked) -> web.StreamResponse:
         change=change,
         subresource=asked.subresource,
         manager=field_manager(request),
-        dry_run=dry_run(request),
-        unknown=unknown_fields(request),
-        guard=_guard(request),
+        **_how(request),
     )
     await registry.committed()
     return answer.one(request, resource, new)
@@ -199,9 +193,7 @@ async def _apply(request: web.Request, asked: Asked) -> web.StreamResponse:
         manager=manager,
         force=flag(request, "force"),
         subresource=asked.subresource,
-        dry_run=dry_run(request),
-        unknown=unknown_fields(request),
-        guard=_guard(request),
+        **_how(request),
     )
     await registry.committed()
     return answer.one(request, resource, new, code=201 if made else 200)
@@ -215,6 +207,10 @@ def apply_manager(request: web.Request) -> str:
             'PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is required for apply patch'
         )
     return manager
+
+
+def _how(request: web.Request) -> How:
+    return {"dry_run": dry_run(request), "unknown": unknown_fields(request), "guard": _guard(request)}
 
 
 def _guard(request: web.Request) -> Guard:
