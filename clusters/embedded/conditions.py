@@ -1,4 +1,4 @@
-"""The conditions in an object's status: read, and merged so that times tell of changes only (pure)."""
+"""What an object's status tells: its conditions, merged so that times tell of changes only; whether a pod is over."""
 
 from collections.abc import Sequence
 
@@ -13,6 +13,11 @@ def find_condition(obj: Obj, kind: str) -> Obj | None:
 def is_true(obj: Obj, kind: str) -> bool:
     condition = find_condition(obj, kind)
     return condition is not None and condition["status"] == "True"
+
+
+def has_ended(pod: Obj) -> bool:
+    """Whether all its containers have, for good. (Of other kinds: False.)"""
+    return (pod.get("status") or {}).get("phase") in {"Succeeded", "Failed"}
 
 
 def merge_conditions(old: Sequence[Obj], *, wanted: Sequence[Obj], now: str) -> list[Obj]:

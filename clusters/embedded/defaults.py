@@ -8,6 +8,7 @@ import base64
 from collections.abc import Callable
 from typing import Any, Final
 
+from clusters.embedded.quantities import qos_class
 from clusters.embedded.resources import Obj, Resource
 from clusters.embedded.schemas import structural
 
@@ -113,22 +114,6 @@ def _requests_from_limits(container: Obj) -> None:
     resources = container.get("resources") or {}
     for name, amount in (resources.get("limits") or {}).items():
         resources.setdefault("requests", {}).setdefault(name, amount)
-
-
-def qos_class(spec: Obj) -> str:
-    """Guaranteed, Burstable or BestEffort, from requests and limits of cpu and memory."""
-    named = [c.get("resources") or {} for c in _containers(spec)]
-    said = [r for r in named for kind in ("requests", "limits") if r.get(kind)]
-    if not said:
-        return "BestEffort"
-    for resources in named:
-        limits = resources.get("limits") or {}
-        requests = {**limits, **(resources.get("requests") or {})}
-        if not {"cpu", "memory"} <= set(limits):
-            return "Burstable"
-        if any(requests[name] != limits[name] for name in ("cpu", "memory")):
-            return "Burstable"
-    return "Guaranteed"
 
 
 def _template(obj: Obj) -> Obj:

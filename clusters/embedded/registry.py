@@ -113,7 +113,7 @@ class Registry(Objects):
         old = self.get(resource, metadata.get("namespace"), str(metadata.get("name", "")))
         lifecycle.check_preconditions(resource, old, metadata)
         new = lifecycle.for_update(resource, old, obj, subresource=subresource)
-        _decode(resource, new, how)
+        _decode(resource, {"status": new["status"]} if subresource == "status" else new, how)
         return self._replace(resource, old, new, subresource=subresource, manager=manager, how=how)
 
     def update_status(self, resource: Resource, obj: Obj, *, manager: str = "") -> Obj:

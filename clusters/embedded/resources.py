@@ -102,7 +102,6 @@ class Catalog:
 
     def __init__(self, resources: tuple[Resource, ...] = ()) -> None:
         self._by_path: dict[tuple[str, str, str], Resource] = {}
-        self._by_kind: dict[tuple[str, str], Resource] = {}
         self._by_key: dict[str, Resource] = {}
         self.revision = 0  # changes whenever the table does
         for resource in resources:
@@ -110,24 +109,19 @@ class Catalog:
 
     def add(self, resource: Resource) -> None:
         self._by_path[resource.group, resource.version, resource.plural] = resource
-        self._by_kind.setdefault((resource.api_version, resource.kind), resource)
         self._by_key.setdefault(resource.key, resource)
         self.revision += 1
 
     def remove(self, *, group: str, plural: str) -> None:
         kept = [resource for resource in self if (resource.group, resource.plural) != (group, plural)]
-        for table in (self._by_path, self._by_kind, self._by_key):
-            table.clear()
+        self._by_path.clear()
+        self._by_key.clear()
         for resource in kept:
             self.add(resource)
         self.revision += 1
 
     def find(self, group: str, *, version: str, plural: str) -> Resource | None:
         return self._by_path.get((group, version, plural))
-
-    def of_kind(self, api_version: str, *, kind: str) -> Resource | None:
-        """The resource whose objects carry this apiVersion and kind."""
-        return self._by_kind.get((api_version, kind))
 
     def of_key(self, key: str) -> Resource | None:
         """Some version of the resource whose objects are kept under `key`; the first one declared."""

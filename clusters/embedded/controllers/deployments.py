@@ -8,6 +8,7 @@ The status is written at every look; `progressDeadlineSeconds` is looked at agai
 
 from collections.abc import Iterable, Sequence
 
+from clusters.embedded.conditions import has_ended
 from clusters.embedded.controllers import rollout
 from clusters.embedded.controllers.deployment_status import deployment_status, with_created_set
 from clusters.embedded.controllers.owners import claim, controller_of, is_controlled_by, takers_of
@@ -102,9 +103,7 @@ class DeploymentController:
 
     def _has_pods(self, deployment: Obj, *, sets: Sequence[Obj]) -> bool:
         pods = self._registry.list(PODS, deployment["metadata"]["namespace"])
-        ended = {"Succeeded", "Failed"}
-        living = [pod for pod in pods if (pod.get("status") or {}).get("phase") not in ended]
-        return any(is_controlled_by(pod, owner) for pod in living for owner in sets)
+        return any(is_controlled_by(pod, owner) for pod in pods if not has_ended(pod) for owner in sets)
 
     def _ensure_new(
         self, deployment: Obj, *, new: Obj | None, old: Sequence[Obj], bounds: rollout.Bounds, recreate: bool

@@ -4,6 +4,7 @@ import hashlib
 import json
 from typing import Final
 
+from clusters.embedded.conditions import has_ended
 from clusters.embedded.registry import Registry
 from clusters.embedded.resources import Obj, Resource, copied_object
 from clusters.embedded.selectors import from_object
@@ -52,8 +53,7 @@ def claim(registry: Registry, resource: Resource, *, owner: Obj, kind: Resource)
 
 def _may_claim(candidate: Obj, *, owner: Obj) -> bool:
     ending = "deletionTimestamp" in candidate["metadata"] or "deletionTimestamp" in owner["metadata"]
-    ended = (candidate.get("status") or {}).get("phase") in {"Succeeded", "Failed"}
-    return controller_of(candidate) is None and not ending and not ended
+    return controller_of(candidate) is None and not ending and not has_ended(candidate)
 
 
 def takers_of(registry: Registry, orphan: Obj, *, kind: Resource) -> list[tuple[str, str]]:

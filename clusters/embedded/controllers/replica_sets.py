@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from clusters.embedded.conditions import find_condition, is_true, merge_conditions
+from clusters.embedded.conditions import find_condition, has_ended, is_true, merge_conditions
 from clusters.embedded.controllers.owners import claim, controller_of, pod_of, takers_of
 from clusters.embedded.errors import ApiError, NotFound
 from clusters.embedded.lifecycle import rfc3339
@@ -109,8 +109,7 @@ class ReplicaSetController:
 
 def is_active(pod: Obj) -> bool:
     """Neither ended nor ending."""
-    phase = (pod.get("status") or {}).get("phase")
-    return phase not in {"Succeeded", "Failed"} and "deletionTimestamp" not in pod["metadata"]
+    return not has_ended(pod) and "deletionTimestamp" not in pod["metadata"]
 
 
 def is_ready(pod: Obj) -> bool:

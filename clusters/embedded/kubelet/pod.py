@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from clusters.embedded.conditions import has_ended
 from clusters.embedded.errors import Conflict, NotFound
 from clusters.embedded.kubelet import status, volumes
 from clusters.embedded.kubelet.container import ContainerWorker
@@ -91,7 +92,7 @@ class PodWorker:
         before = {entry["name"]: entry for entry in entries}
         for worker in self.workers:
             worker.recall(before=before.get(worker.name, {}))
-        if before and known.get("phase") not in {"Succeeded", "Failed"}:
+        if before and not has_ended(self.pod):
             self.publish()
 
     def start(self) -> None:

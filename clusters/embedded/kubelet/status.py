@@ -5,11 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from clusters.embedded.conditions import merge_conditions
-from clusters.embedded.quantities import container_requests
+from clusters.embedded.quantities import qos_class
 from clusters.embedded.resources import Obj
 
 CONTAINER_CREATING: Final = "ContainerCreating"
-POD_INITIALIZING: Final = "PodInitializing"
 CRASH_LOOP: Final = "CrashLoopBackOff"
 
 
@@ -188,15 +187,3 @@ def _ready_condition(name: str, *, unready: list[str], finished: bool, phase: st
 
 def _truth(value: bool) -> str:
     return "True" if value else "False"
-
-
-def qos_class(spec: Obj) -> str:
-    """Guaranteed, Burstable or BestEffort, by requests and limits of CPU and memory."""
-    containers = [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]
-    amounts = [(container_requests(c), (c.get("resources") or {}).get("limits") or {}) for c in containers]
-    measured = ("cpu", "memory")
-    if not any(name in requests or name in limits for requests, limits in amounts for name in measured):
-        return "BestEffort"
-    if all(limits.get(n) is not None and requests[n] == limits[n] for requests, limits in amounts for n in measured):
-        return "Guaranteed"
-    return "Burstable"

@@ -205,8 +205,8 @@ def first_seen(obj: Obj, now: datetime) -> str:
     return age(obj.get("firstTimestamp") or _last(obj), now)
 
 
-def _last(obj: Obj) -> str | None:
-    return obj.get("lastTimestamp") or obj.get("eventTime") or obj["metadata"].get("creationTimestamp")
+def _last(obj: Obj) -> str:
+    return str(obj.get("lastTimestamp") or obj.get("eventTime") or obj["metadata"].get("creationTimestamp") or "")
 
 
 def involved(value: Obj | None, _now: datetime) -> str:

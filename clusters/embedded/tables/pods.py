@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from clusters.embedded.conditions import find_condition, is_true
+from clusters.embedded.conditions import find_condition, has_ended, is_true
 from clusters.embedded.resources import Obj
 from clusters.embedded.tables.age import age
 
@@ -42,7 +42,7 @@ def pod_state(pod: Obj, _now: datetime) -> str:
     if "deletionTimestamp" in pod["metadata"]:
         if status.get("reason") == "NodeLost":
             return "Unknown"
-        if status.get("phase") not in ("Succeeded", "Failed"):
+        if not has_ended(pod):
             return "Terminating"
     return str(reason)
 
