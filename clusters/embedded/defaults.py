@@ -138,20 +138,6 @@ def _replica_set(obj: Obj) -> None:
     _fill(obj, status={"replicas": 0})
 
 
-def _stateful_set(obj: Obj) -> None:
-    spec = _template(obj)
-    _fill(spec, replicas=1, revisionHistoryLimit=10, podManagementPolicy="OrderedReady")
-    _fill(spec, updateStrategy={"type": "RollingUpdate", "rollingUpdate": {"partition": 0}})
-    _fill(obj, status={"replicas": 0, "availableReplicas": 0})
-
-
-def _daemon_set(obj: Obj) -> None:
-    spec = _template(obj)
-    _fill(spec, revisionHistoryLimit=10)
-    rolling = {"maxUnavailable": 1, "maxSurge": 0}
-    _fill(spec, updateStrategy={"type": "RollingUpdate", "rollingUpdate": rolling})
-
-
 def _job(obj: Obj) -> None:
     spec = _template(obj)
     _fill(spec, parallelism=1, backoffLimit=6, completionMode="NonIndexed", suspend=False)
@@ -170,14 +156,6 @@ def _job_selector(metadata: Obj, spec: Obj) -> None:
     for prefix in ("batch.kubernetes.io/", ""):
         labels.setdefault(f"{prefix}controller-uid", uid)
         labels.setdefault(f"{prefix}job-name", metadata["name"])
-
-
-def _cron_job(obj: Obj) -> None:
-    spec = obj.setdefault("spec", {})
-    _fill(spec, concurrencyPolicy="Allow", suspend=False)
-    _fill(spec, successfulJobsHistoryLimit=3, failedJobsHistoryLimit=1)
-    job = spec.setdefault("jobTemplate", {}).setdefault("spec", {})
-    pod_spec(job.setdefault("template", {}).setdefault("spec", {}))
 
 
 def _service(obj: Obj) -> None:
@@ -264,10 +242,7 @@ _KINDS: Final[dict[str, Callable[[Obj], None]]] = {
     "pods": _pod,
     "deployments.apps": _deployment,
     "replicasets.apps": _replica_set,
-    "statefulsets.apps": _stateful_set,
-    "daemonsets.apps": _daemon_set,
     "jobs.batch": _job,
-    "cronjobs.batch": _cron_job,
     "services": _service,
     "secrets": _secret,
     "namespaces": _namespace,

@@ -270,13 +270,11 @@ def _template(obj: Obj) -> Obj | None:
     spec = obj.get("spec")
     if not isinstance(spec, dict) or obj.get("kind") not in _WORKLOADS:
         return None
-    if "jobTemplate" in spec:
-        spec = (spec["jobTemplate"] or {}).get("spec") or {}
     template = spec.get("template")
     return template if isinstance(template, dict) else None
 
 
-_WORKLOADS: Final = frozenset({"Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job", "CronJob"})
+_WORKLOADS: Final = frozenset({"Deployment", "ReplicaSet", "Job"})
 
 
 def _version(labels: Obj, mode: str) -> str:

@@ -168,7 +168,6 @@ PODS: Final = Resource(
     categories=_ALL,
     subresources=("attach", "binding", "eviction", "exec", "log", "portforward", "proxy", "status"),
 )
-POD_TEMPLATES: Final = Resource("", "v1", "podtemplates", "PodTemplate")
 RESOURCE_QUOTAS: Final = Resource("", "v1", "resourcequotas", "ResourceQuota", True, ("quota",), subresources=_STATUS)
 SECRETS: Final = Resource("", "v1", "secrets", "Secret")
 SERVICE_ACCOUNTS: Final = Resource(
@@ -191,11 +190,6 @@ DEPLOYMENTS: Final = Resource(
     "apps", "v1", "deployments", "Deployment", True, ("deploy",), _ALL, _SCALED, generation=True
 )
 REPLICA_SETS: Final = Resource("apps", "v1", "replicasets", "ReplicaSet", True, ("rs",), _ALL, _SCALED, generation=True)
-STATEFUL_SETS: Final = Resource(
-    "apps", "v1", "statefulsets", "StatefulSet", True, ("sts",), _ALL, _SCALED, generation=True
-)
-DAEMON_SETS: Final = Resource("apps", "v1", "daemonsets", "DaemonSet", True, ("ds",), _ALL, _STATUS, generation=True)
-CONTROLLER_REVISIONS: Final = Resource("apps", "v1", "controllerrevisions", "ControllerRevision")
 TOKEN_REVIEWS: Final = Resource("authentication.k8s.io", "v1", "tokenreviews", "TokenReview", False, verbs=("create",))
 SELF_SUBJECT_REVIEWS: Final = Resource(
     "authentication.k8s.io", "v1", "selfsubjectreviews", "SelfSubjectReview", False, verbs=("create",)
@@ -213,7 +207,6 @@ HORIZONTAL_POD_AUTOSCALERS: Final = Resource(
     "autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", True, ("hpa",), _ALL, _STATUS
 )
 JOBS: Final = Resource("batch", "v1", "jobs", "Job", True, (), _ALL, _STATUS, generation=True)
-CRON_JOBS: Final = Resource("batch", "v1", "cronjobs", "CronJob", True, ("cj",), _ALL, _STATUS, generation=True)
 CERTIFICATE_SIGNING_REQUESTS: Final = Resource(
     "certificates.k8s.io",
     "v1",
@@ -228,7 +221,6 @@ ENDPOINT_SLICES: Final = Resource("discovery.k8s.io", "v1", "endpointslices", "E
 INGRESSES: Final = Resource(
     "networking.k8s.io", "v1", "ingresses", "Ingress", True, ("ing",), (), _STATUS, generation=True
 )
-INGRESS_CLASSES: Final = Resource("networking.k8s.io", "v1", "ingressclasses", "IngressClass", False)
 NETWORK_POLICIES: Final = Resource(
     "networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy", True, ("netpol",), generation=True
 )
@@ -241,8 +233,6 @@ CLUSTER_ROLE_BINDINGS: Final = Resource(
 CLUSTER_ROLES: Final = Resource("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole", False)
 ROLE_BINDINGS: Final = Resource("rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding")
 ROLES: Final = Resource("rbac.authorization.k8s.io", "v1", "roles", "Role")
-PRIORITY_CLASSES: Final = Resource("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass", False, ("pc",))
-RUNTIME_CLASSES: Final = Resource("node.k8s.io", "v1", "runtimeclasses", "RuntimeClass", False)
 STORAGE_CLASSES: Final = Resource("storage.k8s.io", "v1", "storageclasses", "StorageClass", False, ("sc",))
 
 BUILT_IN: Final[tuple[Resource, ...]] = tuple(

@@ -39,10 +39,6 @@ def true_or_false(value: Any, _now: datetime) -> str:
     return "true" if value else "false"
 
 
-def True_or_False(value: Any, _now: datetime) -> str:  # noqa: N802 - as it is printed
-    return str(bool(value))
-
-
 def stripped(text: str | None, _now: datetime) -> str:
     return (text or "").strip()
 

@@ -7,9 +7,7 @@ of `-o wide`. Name comes first by itself, `Age` needs no more words, and a kind 
 
 from typing import Final
 
-_IMAGES: Final = "Age, Containers*=spec.template|names, Images*=spec.template|images"
-_WORKLOAD: Final = f"{_IMAGES}, Selector*=spec.selector|to_text"
-_CRON: Final = "spec.jobTemplate.spec"
+_WORKLOAD: Final = "Age, Containers*=spec.template|names, Images*=spec.template|images, Selector*=spec.selector|to_text"
 _ROLE: Final = "Created At=metadata.creationTimestamp"
 _BINDING: Final = (
     "Role=roleRef|reference, Age, Users*=subjects|users, Groups*=subjects|groups, ServiceAccounts*=subjects|accounts"
@@ -23,14 +21,7 @@ COLUMNS: Final[dict[str, str]] = {
     f"Available=status.availableReplicas?0, {_WORKLOAD}",
     "replicasets.apps": "Desired=spec.replicas?1, Current=status.replicas?0, Ready=status.readyReplicas?0, "
     f"{_WORKLOAD}",
-    "statefulsets.apps": f"Ready=|ready_share, {_IMAGES}",
-    "daemonsets.apps": "Desired=status.desiredNumberScheduled?0, Current=status.currentNumberScheduled?0, "
-    "Ready=status.numberReady?0, Up-to-date=status.updatedNumberScheduled?0, Available=status.numberAvailable?0, "
-    f"Node Selector=spec.template.spec.nodeSelector|pairs?<none>, {_WORKLOAD}",
     "jobs.batch": f"Status=|job_state, Completions=|completions, Duration=|job_duration, {_WORKLOAD}",
-    "cronjobs.batch": "Schedule=spec.schedule, Timezone=spec.timeZone?<none>, Suspend=spec.suspend|True_or_False, "
-    "Active=status.active|count, Last Schedule=status.lastScheduleTime|ago?<none>, Age, "
-    f"Containers*={_CRON}.template|names, Images*={_CRON}.template|images, Selector*={_CRON}.selector|to_text?<none>",
     "services": "Type=spec.type?ClusterIP, Cluster-IP=spec.clusterIP?<none>, External-IP=|external_address, "
     "Port(s)=spec.ports|service_ports?<none>, Age, Selector*=spec.selector|pairs?<none>",
     "endpointslices.discovery.k8s.io": "AddressType=addressType, Ports=ports|slice_ports?<unset>, "
@@ -63,8 +54,6 @@ COLUMNS: Final[dict[str, str]] = {
     "Subobject*=involvedObject.fieldPath, Source*=|event_source, Message=message|stripped, First Seen*=|first_seen, "
     "Count*=count?1, Name*=metadata.name",
     "resourcequotas": "Request=|quota_requests, Limit=|quota_limits, Age",
-    "priorityclasses.scheduling.k8s.io": "Value=value?0, Global-Default=globalDefault|true_or_false, Age, "
-    "PreemptionPolicy=preemptionPolicy?PreemptLowerPriority",
     "horizontalpodautoscalers.autoscaling": "Reference=spec.scaleTargetRef|reference, "
     "MinPods=spec.minReplicas?<unset>, MaxPods=spec.maxReplicas?0, Replicas=status.currentReplicas?0, Age",
 }

@@ -35,8 +35,6 @@ def _finalizers(old: Obj, new: Obj) -> Iterator[Cause]:
 _FIXED: Final[dict[str, tuple[str, ...]]] = {
     "deployments.apps": ("spec.selector",),
     "replicasets.apps": ("spec.selector",),
-    "statefulsets.apps": ("spec.selector", "spec.serviceName"),
-    "daemonsets.apps": ("spec.selector",),
     "jobs.batch": ("spec.selector", "spec.template", "spec.completionMode"),
     "pods": ("spec.nodeName", "spec.restartPolicy", "spec.serviceAccountName"),
     "secrets": ("type",),

@@ -34,8 +34,6 @@ _KINDS: Final[dict[str, Callable[[Obj], Iterator[Cause]]]] = {
     "pods": pods.pod,
     "deployments.apps": kinds.deployment,
     "replicasets.apps": kinds.workload,
-    "statefulsets.apps": kinds.workload,
-    "daemonsets.apps": kinds.workload,
     "jobs.batch": kinds.job,
     "services": kinds.service,
     "configmaps": kinds.data,
