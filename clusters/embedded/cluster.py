@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -149,17 +150,6 @@ class Cluster:
         return authenticator, token
 
     def _make_nodes(self, isolation: Isolation, *, authenticator: auth.Authenticator) -> list[Node]:
-        def token(pod: Obj, audience: str, seconds: int) -> str:
-            namespace, name = pod["metadata"]["namespace"], pod["spec"].get("serviceAccountName", "default")
-            account = self.registry.find(SERVICE_ACCOUNTS, namespace, name)
-            if account is None:
-                raise ConfigError(f'serviceaccount "{name}" not found')
-            audiences = (audience,) if audience else (auth.AUDIENCE,)
-            return authenticator.issue(account, seconds=seconds, audiences=audiences, pod=pod)[0]
-
-        def claimed(namespace: str, claim: str) -> Path | None:
-            return claimed_directory(self.registry, data, namespace=namespace, claim=claim)
-
         data = self.data.resolve()
         if not isolation.namespaces and (alias := alias_without_spaces(data)) is not None:
             self._alias, data = alias.parent, alias
@@ -174,9 +164,9 @@ class Cluster:
             images=images,
             isolation=isolation,
             allocatable=machine_resources(cpus=self.options.cpus, memory=self.options.memory),
-            token=token,
+            token=partial(_issue_token, self.registry, authenticator),
             ca_certificate=self._ca_certificate,
-            claimed=claimed,
+            claimed=partial(_claimed_directory, self.registry, data),
             api_address=self._api_address,
             back_off=self.options.back_off,
             memory_cgroup=self._cgroup,
@@ -251,6 +241,20 @@ class Cluster:
             remove_cgroups(self._cgroup)
         self.block.close()
         self._lock.close()
+
+
+def _issue_token(registry: Registry, authenticator: auth.Authenticator, pod: Obj, audience: str, seconds: int) -> str:
+    """A pod's ServiceAccount token. Raises ConfigError."""
+    namespace, name = pod["metadata"]["namespace"], pod["spec"].get("serviceAccountName", "default")
+    account = registry.find(SERVICE_ACCOUNTS, namespace, name)
+    if account is None:
+        raise ConfigError(f'serviceaccount "{name}" not found')
+    audiences = (audience,) if audience else (auth.AUDIENCE,)
+    return authenticator.issue(account, seconds=seconds, audiences=audiences, pod=pod)[0]
+
+
+def _claimed_directory(registry: Registry, data: Path, namespace: str, claim: str) -> Path | None:
+    return claimed_directory(registry, data, namespace=namespace, claim=claim)
 
 
 def ready_line(cluster: Cluster, *, seconds: float) -> str:

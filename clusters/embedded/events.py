@@ -5,7 +5,7 @@ The name is a digest of what is told, so the same thing told again finds its Eve
 
 import hashlib
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 from clusters.embedded.lifecycle import rfc3339
 from clusters.embedded.resources import Obj
@@ -23,15 +23,6 @@ def event_for(
     now: datetime,
 ) -> Obj:
     metadata = obj["metadata"]
-    involved: dict[str, Any] = {
-        "apiVersion": obj.get("apiVersion", "v1"),
-        "kind": obj.get("kind", ""),
-        "name": metadata["name"],
-        "uid": metadata.get("uid", ""),
-        "resourceVersion": metadata.get("resourceVersion", ""),
-    }
-    if "namespace" in metadata:
-        involved["namespace"] = metadata["namespace"]
     told = "\0".join((metadata.get("uid", ""), type, reason, message, component))
     digest = hashlib.sha256(told.encode()).hexdigest()[:16]
     at = rfc3339(now)
@@ -42,7 +33,7 @@ def event_for(
             "name": f"{metadata['name']}.{digest}",
             "namespace": metadata.get("namespace", "default"),
         },
-        "involvedObject": involved,
+        "involvedObject": _reference(obj),
         "type": type,
         "reason": reason,
         "message": message,
@@ -54,6 +45,18 @@ def event_for(
         "eventTime": None,
         "count": 1,
     }
+
+
+def _reference(obj: Obj) -> Obj:
+    metadata = obj["metadata"]
+    reference = {
+        "apiVersion": obj.get("apiVersion", "v1"),
+        "kind": obj.get("kind", ""),
+        "name": metadata["name"],
+        "uid": metadata.get("uid", ""),
+        "resourceVersion": metadata.get("resourceVersion", ""),
+    }
+    return reference | ({"namespace": metadata["namespace"]} if "namespace" in metadata else {})
 
 
 def expired(event: Obj, *, now: datetime) -> bool:

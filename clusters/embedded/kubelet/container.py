@@ -67,12 +67,16 @@ class ContainerWorker:
 
     async def attempt_over(self) -> None:
         """Return once the current attempt writes nothing any more; at once when none runs."""
-        if self._process is not None and not self._process.exited:
-            await self._process.wait()
+        if process := self._living:
+            await process.wait()
 
     @property
     def running(self) -> bool:
-        return self._process is not None and not self._process.exited
+        return self._living is not None
+
+    @property
+    def _living(self) -> ContainerProcess | None:
+        return None if self._process is None or self._process.exited else self._process
 
     @property
     def pod_ip(self) -> str:
@@ -94,10 +98,11 @@ class ContainerWorker:
         return owned
 
     async def execute(self, argv: list[str], *, timeout_seconds: float) -> ExecResult:
-        if self._process is None or self._process.exited:
+        process = self._living
+        if process is None:
             return ExecResult(-1, f"container {self.name} is not running")
         words = [rewriter_of(self)(word) for word in argv]
-        return await self._process.execute(words, timeout_seconds=timeout_seconds)
+        return await process.execute(words, timeout_seconds=timeout_seconds)
 
     # --- Life -------------------------------------------------------------------------------------
 
@@ -266,8 +271,8 @@ class ContainerWorker:
     async def stop(self, *, grace: float, hooks: bool = True) -> None:
         """preStop, TERM, at the end of the grace KILL. Returns when the container is gone."""
         self.forbid_restart()
-        process = self._process
-        if process is None or process.exited:
+        process = self._living
+        if process is None:
             return
         await self._pre_stop_and_end(grace, hooks=hooks)
         await process.wait()
@@ -280,8 +285,8 @@ class ContainerWorker:
                 self._arm_kill(grace)
 
     async def _pre_stop_and_end(self, grace: float, *, hooks: bool = True) -> None:
-        process = self._process
-        if process is None or process.exited:
+        process = self._living
+        if process is None:
             return
         self._arm_kill(grace)
         hook = (self.container.get("lifecycle") or {}).get("preStop")
@@ -310,6 +315,6 @@ class ContainerWorker:
     async def vanish(self) -> None:
         """End everything at once, as when the power goes."""
         self.forbid_restart()
-        if self._process is not None and not self._process.exited:
-            self._process.kill()
-            await self._process.wait()
+        if process := self._living:
+            process.kill()
+            await process.wait()
