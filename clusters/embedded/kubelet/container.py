@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from clusters.embedded.images import Image
-from clusters.embedded.kubelet import recipe, sockets
+from clusters.embedded.kubelet import recipe
 from clusters.embedded.kubelet.attempts import Attempts
 from clusters.embedded.kubelet.environment import ConfigError
 from clusters.embedded.kubelet.health import Health, run_hook
 from clusters.embedded.kubelet.proc import descendants
 from clusters.embedded.kubelet.process import ContainerProcess, ExecResult, Exit, StartError, is_alive, read_exit
 from clusters.embedded.kubelet.pulling import duration, find_image
+from clusters.embedded.kubelet.sockets import Listeners
 from clusters.embedded.kubelet.start import make_spec, rewriter_of
 from clusters.embedded.kubelet.status import CRASH_LOOP, ContainerReport, Running, Terminated, Waiting
 from clusters.embedded.kubelet.termination import seconds_run
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _CONFIG_RETRY_SECONDS: Final = 2.0
-_OWNED_SECONDS: Final = 30.0
 
 
 class ContainerWorker:
@@ -53,7 +53,7 @@ class ContainerWorker:
         self.stopping = False
         self._adopted_started = False
         self._kill_timer: asyncio.TimerHandle | None = None
-        self._owned: dict[tuple[str, int], float] = {}
+        self._listeners = Listeners(pod.pids)
         self.started = asyncio.Event()
 
     # --- What others ask --------------------------------------------------------------------------
@@ -87,15 +87,8 @@ class ContainerWorker:
         return set() if self._process is None else {self._process.pid} | descendants(self._process.pid)
 
     def owns_listener(self, host: str, *, port: int) -> bool:
-        """Whether host:port is served by this pod's processes; a yes is believed for half a minute."""
-        now = asyncio.get_running_loop().time()
-        if now < self._owned.get((host, port), 0.0):
-            return True
-        inodes = sockets.listening_inodes(host, port=port)
-        owned = sockets.hold_any(self.pod.pids(), inodes)
-        if owned:
-            self._owned[host, port] = now + _OWNED_SECONDS
-        return owned
+        """Whether host:port is served by this pod's processes."""
+        return self._listeners.are_at(host, port=port)
 
     async def execute(self, argv: list[str], *, timeout_seconds: float) -> ExecResult:
         process = self._living
@@ -185,10 +178,11 @@ class ContainerWorker:
         if self._crashes <= 1:
             return
         delay = min(settings.base * 2 ** (self._crashes - 2), settings.cap)
-        where = f"{self.name} in pod {self.pod.long_name}"
-        message = f"back-off {duration(delay)} restarting failed container={self.name} pod={self.pod.long_name}"
-        self.wait(Waiting(CRASH_LOOP, message))
-        self.pod.event(reason="BackOff", message=f"Back-off restarting failed container {where}", warning=True)
+        pod = self.pod.long_name
+        why = f"back-off {duration(delay)} restarting failed container={self.name} pod={pod}"
+        self.wait(Waiting(CRASH_LOOP, why))
+        told = f"Back-off restarting failed container {self.name} in pod {pod}"
+        self.pod.event(reason="BackOff", message=told, warning=True)
         await asyncio.sleep(delay)
 
     async def _start(self, image: Image) -> None:
@@ -197,7 +191,7 @@ class ContainerWorker:
         self._attempts.advance()
         recipe.prepare_attempt(self.attempt)
         self.pod.event(reason="Created", message=f"Created container: {self.name}")
-        self._owned.clear()
+        self._listeners.forget()
         self._process = await ContainerProcess.spawn(self.attempt, spec=spec)
         self.pod.event(reason="Started", message=f"Started container {self.name}")
         log.info("Started container pod=%s container=%s attempt=%d", self.pod.title, self.name, self._attempts.number)
