@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from clusters.embedded.private_files import write_private
+
 FIRST_BLOCK: Final = 16
 LAST_BLOCK: Final = 119
 _CLAIM_PORT: Final = 7016
@@ -70,7 +72,7 @@ def claim_block(data: Path) -> Block:
     for number in _candidates(data):
         claim = _try_claim(number)
         if claim is not None:
-            (data / _REMEMBERED).write_text(f"{number}\n")
+            write_private(data / _REMEMBERED, f"{number}\n")
             return Block(number, claim)
     raise AddressesExhaustedError(
         f"no block of loopback addresses is free: port {_CLAIM_PORT} is taken on all of "

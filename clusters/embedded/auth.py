@@ -22,6 +22,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 
+from clusters.embedded.private_files import write_private
 from clusters.embedded.rbac import AUTHENTICATED, MASTERS, User, account_user
 from clusters.embedded.resources import PODS, SERVICE_ACCOUNTS, Obj, Resource
 from clusters.embedded.tls import key_pem
@@ -39,17 +40,14 @@ ANONYMOUS: Final = User("system:anonymous", groups=("system:unauthenticated",))
 def read_or_make_token(path: Path) -> str:
     """The administrator's token, made with mode 0600 at the first start."""
     if not path.exists():
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_urlsafe(32))
+        write_private(path, secrets.token_urlsafe(32))
     return path.read_text().strip()
 
 
 def read_or_make_key(path: Path) -> ec.EllipticCurvePrivateKey:
     """The key ServiceAccount tokens are signed with."""
     if not path.exists():
-        path.touch(mode=0o600)
-        made = ec.generate_private_key(ec.SECP256R1())
-        path.write_bytes(key_pem(made))
+        write_private(path, key_pem(ec.generate_private_key(ec.SECP256R1())))
     key = serialization.load_pem_private_key(path.read_bytes(), None)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise TypeError(f"{path} does not hold an elliptic-curve key")

@@ -43,6 +43,7 @@ from clusters.embedded.kubelet.isolation import detect_isolation
 from clusters.embedded.kubelet.kubelets import Kubelets
 from clusters.embedded.kubelet.node import BackOff, Isolation, Node, Plan, machine_resources
 from clusters.embedded.notices import notices
+from clusters.embedded.private_files import write_private
 from clusters.embedded.registry import Registry
 from clusters.embedded.relay import Relay
 from clusters.embedded.resources import SERVICE_ACCOUNTS, Obj
@@ -92,6 +93,7 @@ class Cluster:
     async def open(cls, options: Options) -> "Cluster":
         """Raises ClusterError, AddressesExhaustedError, OSError (port taken)."""
         options.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        options.data.chmod(0o700)  # it holds every Secret: also where somebody else made it
         lock = lock_data(options.data)
         block = None
         try:
@@ -221,7 +223,7 @@ class Cluster:
                 if port == ports[-1]:
                     raise
                 continue
-            remembered.write_text(f"{server.port}\n")
+            write_private(remembered, f"{server.port}\n")
             return server
         raise AssertionError("unreachable")
 

@@ -10,6 +10,7 @@ from typing import Final, TextIO
 from clusters.embedded.addresses import is_claimed
 from clusters.embedded.kubelet.cgroups import sweep_cgroups
 from clusters.embedded.kubelet.kubelet import end_containers
+from clusters.embedded.private_files import open_private
 
 _END_SECONDS: Final = 5.0
 
@@ -20,7 +21,7 @@ class ClusterError(Exception):
 
 def lock_data(data: Path) -> TextIO:
     """Hold the directory for this process. Raises ClusterError when another one does."""
-    lock = (data / "lock").open("a+")
+    lock = open_private(data / "lock")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

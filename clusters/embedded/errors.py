@@ -44,6 +44,8 @@ class ApiError(Exception):
         }
         if self.details:
             status["details"] = self.details
+        if not self.reason:  # a real API server gives none to what it did not expect
+            del status["reason"]
         return status
 
 
@@ -98,11 +100,26 @@ class Conflict(ApiError):
         message = f'Operation cannot be fulfilled on {resource.qualified} "{name}": {why}'
         return cls(message, details=about(resource, name))
 
+    @classmethod
+    def of_kind(cls, resource: Resource, name: str, *, why: str) -> "Conflict":
+        """As a deletion's preconditions name it: by the kind, not by the plural."""
+        kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
+        message = f'Operation cannot be fulfilled on {kind} "{name}": {why}'
+        return cls(message, details={**about(resource, name), "kind": resource.kind})
+
 
 class Gone(ApiError):
-    """The resourceVersion asked for is older than what is remembered: list again."""
+    """The resourceVersion asked for is older than what is remembered: list again.
+
+    `rest` is a token by which a list that came in pages can be read to its end, as things are by now.
+    """
 
     code, reason = 410, "Expired"
+    rest = ""
+
+    def to_status(self) -> dict[str, Any]:
+        status = super().to_status()
+        return status | ({"metadata": {"continue": self.rest}} if self.rest else {})
 
 
 class UnsupportedMediaType(ApiError):

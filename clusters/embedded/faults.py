@@ -4,6 +4,7 @@ GET    /faults                 the settings, as JSON
 PATCH  /faults                 some of them
 DELETE /faults                 none any more; lost nodes are switched on again
 POST   /faults/drop-watches    cut every watch now: {"dropped": 3}
+POST   /faults/compact         forget all history, as etcd does every five minutes: {"revision": "118"}
 
 pauseSeconds           the API server answers nothing for so long, from now on; watches are silent too
 errorRate, errorCode   this share of requests (0 to 1) fails with this code (503)
@@ -28,6 +29,7 @@ from aiohttp.typedefs import Handler
 
 from clusters.embedded.errors import ApiError, BadRequest, Forbidden, MethodNotAllowed, ServiceUnavailable
 from clusters.embedded.rbac import MASTERS
+from clusters.embedded.server.context import CONTEXT
 from clusters.embedded.server.request import USER
 
 _PATH: Final = "/faults"
@@ -161,6 +163,10 @@ class Faults:
             raise Forbidden(f'User "{request[USER].name}" may not ask for faults')
         if (request.method, request.path) == ("POST", f"{_PATH}/drop-watches"):
             return web.json_response({"dropped": self._drop_watches()})
+        if (request.method, request.path) == ("POST", f"{_PATH}/compact"):
+            registry = request.app[CONTEXT].registry
+            registry.compact()
+            return web.json_response({"revision": str(registry.told_revision)})
         if request.path != _PATH or request.method not in {"GET", "PATCH", "DELETE"}:
             raise MethodNotAllowed("faults are read by GET, set by PATCH and taken back by DELETE of /faults")
         if request.method == "PATCH":

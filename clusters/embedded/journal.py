@@ -11,7 +11,7 @@ import asyncio
 import json
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -58,6 +58,11 @@ class Change:
     @property
     def obj(self) -> Obj:
         return self.stored.obj
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Namespace and name."""
+        return self.namespace, self.obj["metadata"]["name"]
 
     @property
     def revision(self) -> int:
@@ -149,6 +154,24 @@ class Journal:
         self._watches.add(watch)
         return watch
 
+    def rewind(
+        self, table: Mapping[tuple[str, str], Stored], *, key: str, revision: int
+    ) -> Mapping[tuple[str, str], Stored]:
+        """What a kind's objects (now `table`, all of them published) were at an older revision. Raises Gone."""
+        if revision < self._compacted:
+            raise Gone(f"too old resource version: {revision} ({self._compacted})")
+        if revision >= self.revision:
+            return table
+        then = dict(table)
+        for change in reversed(self._history):
+            if change.revision <= revision:
+                break
+            if change.key == key and change.old is None:
+                then.pop(change.place, None)
+            elif change.key == key and change.old is not None:
+                then[change.place] = change.old
+        return then
+
     def drop(self, watch: Watch) -> None:
         self._watches.discard(watch)
 
@@ -181,9 +204,8 @@ class Journal:
 
     def compact(self) -> None:
         """Forget all history; watches that want to resume must list again."""
-        if self._history:
-            self._compacted = self._history[-1].revision
-            self._history.clear()
+        self._compacted = self.revision
+        self._history.clear()
 
     def close(self) -> None:
         for watch in list(self._watches):

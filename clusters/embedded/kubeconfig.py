@@ -5,15 +5,13 @@ from pathlib import Path
 
 import yaml
 
+from clusters.embedded.private_files import write_private
 from clusters.embedded.resources import Obj
 
 
 def write_kubeconfig(path: Path, *, url: str, token: str, authority: str) -> None:
     """Readable by its owner only, and never half there."""
-    draft = path.with_suffix(".new")
-    draft.touch(mode=0o600)
-    draft.write_text(yaml.safe_dump(kubeconfig(url, token=token, authority=authority), sort_keys=False))
-    draft.replace(path)
+    write_private(path, yaml.safe_dump(kubeconfig(url, token=token, authority=authority), sort_keys=False))
 
 
 def kubeconfig(url: str, *, token: str, authority: str) -> Obj:

@@ -139,6 +139,18 @@ def check_preconditions(resource: Resource, old: Obj, wanted: Obj) -> None:
             raise Conflict.of(resource, metadata["name"], why="" if field == "resourceVersion" else told)
 
 
+def check_deletion(resource: Resource, old: Obj, *, uid: str | None, revision: str | None) -> None:
+    """Raises Conflict when a deletion was meant for another object, or for another version of it."""
+    metadata = old["metadata"]
+    for word, wanted, found, after in (
+        ("UID", uid, metadata["uid"], "deleted and then recreated"),
+        ("ResourceVersion", revision, metadata["resourceVersion"], "modified"),
+    ):
+        if wanted and wanted != found:
+            why = f"the {word} in the precondition ({wanted}) does not match the {word} in record ({found})."
+            raise Conflict.of_kind(resource, metadata["name"], why=f"{why} The object might have been {after}")
+
+
 def same(old: Obj, new: Obj) -> bool:
     """Whether nothing but the moments in managedFields differs."""
     return _timeless(old) == _timeless(new)

@@ -6,7 +6,7 @@ The resourceVersion is one global sequence. An object is encoded once per change
 bytes. The kinds that are served (`catalog`) follow the CustomResourceDefinitions among the objects.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from clusters.embedded import crds
 from clusters.embedded.commits import Commits
@@ -62,9 +62,14 @@ class Objects:
         place = (namespace or "") if resource.namespaced else ""
         return self._tables.get(resource.key, {}).get((place, name))
 
-    def all_stored(self, resource: Resource, namespace: str | None = None) -> Iterator[Stored]:
-        """What `list` gives, with the encoded bytes."""
-        table = self._tables.get(resource.key, {})
+    def all_stored(
+        self, resource: Resource, namespace: str | None = None, *, revision: int | None = None
+    ) -> Iterator[Stored]:
+        """What `list` gives, with the encoded bytes; as it was at `revision`, if that is still known (else Gone)."""
+        table: Mapping[tuple[str, str], Stored] = self._tables.get(resource.key, {})
+        if revision is not None and revision < self._revision:
+            self.flush()
+            table = self._journal.rewind(table, key=resource.key, revision=revision)
         for place in sorted(table):
             if not namespace or place[0] == namespace:
                 yield table[place]

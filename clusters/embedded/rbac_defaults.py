@@ -63,7 +63,10 @@ _EDIT: Final[list[Obj]] = [
     _rule("networking.k8s.io", ["ingresses", "networkpolicies"], _WRITE),
     _rule("coordination.k8s.io", ["leases"], _READ + _WRITE),
 ]
-_ADMIN: Final[list[Obj]] = [_rule(_RBAC, ["rolebindings", "roles"], _READ + _WRITE)]
+_ADMIN: Final[list[Obj]] = [
+    _rule("authorization.k8s.io", ["localsubjectaccessreviews"], ["create"]),
+    _rule(_RBAC, ["rolebindings", "roles"], _READ + _WRITE),
+]
 _ALL: Final[list[Obj]] = [
     _rule("*", ["*"], ["*"]),
     {"nonResourceURLs": ["*"], "verbs": ["*"]},

@@ -27,7 +27,7 @@ from typing import Final, TypedDict, Unpack
 
 from clusters.embedded import apply, crds, defaults, lifecycle
 from clusters.embedded.errors import AlreadyExists, BadRequest, Forbidden, NotFound
-from clusters.embedded.events import event_for, expired
+from clusters.embedded.events import Similar, event_for, expired
 from clusters.embedded.objects import Objects
 from clusters.embedded.resources import CUSTOM_RESOURCE_DEFINITIONS, EVENTS, NAMESPACES, Obj, Resource, copied
 from clusters.embedded.schemas import decoding
@@ -70,6 +70,7 @@ class Registry(Objects):
         self.admission: list[AdmissionFunction] = []
         self.clock = clock
         self._events_looked_at = clock()
+        self._similar_events = Similar()
         for name in _SYSTEM_NAMESPACES:
             if self.find(NAMESPACES, None, name) is None:
                 self.create(NAMESPACES, {"metadata": {"name": name}})
@@ -180,8 +181,7 @@ class Registry(Objects):
     ) -> Obj:
         """Remove, or mark as being removed while finalizers or a running pod stand in the way."""
         old = self.get(resource, namespace, name)
-        wanted = {"uid": preconditions_uid, "resourceVersion": preconditions_revision}
-        lifecycle.check_preconditions(resource, old, wanted)
+        lifecycle.check_deletion(resource, old, uid=preconditions_uid, revision=preconditions_revision)
         if resource == NAMESPACES and name in _SYSTEM_NAMESPACES[:1] + _SYSTEM_NAMESPACES[2:]:
             raise Forbidden(f'namespaces "{name}" is forbidden: this namespace may not be deleted')
         new = lifecycle.for_delete(
@@ -203,8 +203,10 @@ class Registry(Objects):
         self._replace(NAMESPACES, old, new, subresource="finalize", manager="", how={})
 
     def record_event(self, obj: Obj, *, type: str, reason: str, message: str, component: str) -> None:  # noqa: A002 -- Kubernetes' own word
-        """Tell about `obj` in a core/v1 Event; the same again counts up instead of piling up."""
-        event = event_for(obj, type=type, reason=reason, message=message, component=component, now=self.clock())
+        """Tell about `obj` in a core/v1 Event; the same or the like again counts up instead of piling up."""
+        now = self.clock()
+        event = event_for(obj, type=type, reason=reason, message=message, component=component, now=now)
+        event = self._similar_events.combine(event, now=now)
         namespace, name = event["metadata"]["namespace"], event["metadata"]["name"]
         self._expire_events()
         old = self.find(EVENTS, namespace, name)
@@ -212,8 +214,8 @@ class Registry(Objects):
             if old is None:
                 self.create(EVENTS, event, namespace=namespace)
                 return
-            again = {**old, "count": old["count"] + 1, "lastTimestamp": event["lastTimestamp"]}
-            self.update(EVENTS, again)
+            news = {key: event[key] for key in ("message", "lastTimestamp")}
+            self.update(EVENTS, {**old, **news, "count": old["count"] + 1})
         except (NotFound, Forbidden) as error:  # the namespace is going away: nobody to tell
             log.debug("Event not recorded: %s", error.message)
 

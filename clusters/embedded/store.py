@@ -14,6 +14,8 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+from clusters.embedded.private_files import make_private
+
 _TABLES = """
 CREATE TABLE IF NOT EXISTS objects (
     resource TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL, body BLOB NOT NULL,
@@ -31,6 +33,8 @@ class Store:
     """`path` is a file, or ":memory:" for tests that need no restart."""
 
     def __init__(self, path: Path | str) -> None:
+        if isinstance(path, Path):  # Secrets are in it; SQLite gives its other files the same mode
+            make_private(path)
         self._database = sqlite3.connect(path, isolation_level=None)
         self._database.execute("PRAGMA journal_mode=WAL")
         self._database.execute("PRAGMA synchronous=NORMAL")

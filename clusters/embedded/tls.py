@@ -1,6 +1,6 @@
 """The cluster's own certificate authority and the API server's certificate.
 
-Made once, kept in `DIR/tls` (keys with mode 0600); the server certificate is made anew when it does not
+Made once, kept in `DIR/tls` (all files with mode 0600); the server certificate is made anew when it does not
 carry a name it needs, or ends within a month. The authority lasts ten years, so kubeconfigs stay good.
 `sign_client` makes a user's certificate: the common name is the user, the organizations are the groups.
 """
@@ -15,6 +15,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from clusters.embedded.private_files import write_private
 
 NAMES: Final = (
     "localhost",
@@ -81,8 +83,8 @@ def _make_authority(path: Path, key_path: Path, *, now: datetime) -> None:
         .add_extension(identifier, critical=False)
         .sign(key, hashes.SHA256())
     )
-    _write_key(key_path, key)
-    path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    write_private(key_path, key_pem(key))
+    write_private(path, certificate.public_bytes(serialization.Encoding.PEM))
 
 
 def _make_server(
@@ -102,8 +104,8 @@ def _make_server(
         .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
         .sign(signer, hashes.SHA256())
     )
-    _write_key(identity.key, key)
-    identity.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    write_private(identity.key, key_pem(key))
+    write_private(identity.certificate, certificate.public_bytes(serialization.Encoding.PEM))
 
 
 def sign_client(
@@ -170,12 +172,6 @@ def _builder(
 
 def _name(common: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
-
-
-def _write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
-    path.unlink(missing_ok=True)
-    path.touch(mode=0o600)
-    path.write_bytes(key_pem(key))
 
 
 def key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:

@@ -2,6 +2,10 @@
 
 SLIPWAY_TEST_IMAGE names an image that has `sh` and `python3`. Every test works in a namespace of its own, which is
 removed afterwards. `@pytest.mark.needs("create", "nodes")` skips a test, by name, for a user who may not.
+
+The embedded cluster has three nodes, and faults on demand. On a real one, SLIPWAY_TEST_STOP_NODE and
+SLIPWAY_TEST_START_NODE are shell commands that end and start the node $NODE (`docker stop $NODE` for kind); without
+them nothing is done to nodes that others would notice.
 """
 
 import base64
@@ -44,6 +48,8 @@ class Cluster:
     image: str
     admin: Caller
     embedded: bool
+    stop_command: str = ""
+    start_command: str = ""
     namespaces: list[str] = field(default_factory=list)
 
     def caller(self, *, token: str = "", certificate: tuple[Path, Path] | None = None) -> Caller:
@@ -64,6 +70,32 @@ class Cluster:
         self.admin.until(f"/api/v1/namespaces/{name}/serviceaccounts/default", bool)
         return Place(name, self.admin, self.image)
 
+    def nodes(self) -> list[Obj]:
+        found: list[Obj] = self.admin.get("/api/v1/nodes")["items"]
+        return found
+
+    @property
+    def may_disturb_nodes(self) -> bool:
+        return self.embedded or bool(self.stop_command and self.start_command)
+
+    def stop_node(self, name: str) -> None:
+        self._power(name, self.stop_command, {"lostNodes": [name]})
+
+    def start_node(self, name: str) -> None:
+        self._power(name, self.start_command, {"lostNodes": []})
+
+    def _power(self, name: str, command: str, faults: Obj) -> None:
+        if self.embedded:
+            self.admin.patch("/faults", faults, kind="application/json")
+        else:
+            subprocess.run(command, shell=True, check=True, timeout=120, env={**os.environ, "NODE": name})  # noqa: S602
+
+    def compact(self) -> None:
+        """Let the cluster forget what was before."""
+        if not self.embedded:
+            pytest.skip("needs a cluster that forgets its history on demand")
+        self.admin.create("/faults/compact", {})
+
 
 class EmbeddedCluster:
     """`python -m clusters.embedded` in a process of its own, which can be started again."""
@@ -76,6 +108,7 @@ class EmbeddedCluster:
     def start(self) -> None:
         image = f"{EMBEDDED_IMAGE}=self"
         arguments = ["--data", str(self.data), "--image", image, "--cpus", "8", "--memory", str(16 << 30)]
+        arguments += ["--nodes", "3", "--node-grace", "10", "--faults"]
         with (self.data.parent / f"{self.data.name}.log").open("a") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "clusters.embedded", *arguments],
@@ -111,7 +144,14 @@ def connect(kubeconfig: Path) -> Caller:
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     given, image = os.environ.get("SLIPWAY_TEST_KUBECONFIG"), os.environ.get("SLIPWAY_TEST_IMAGE")
     if given:
-        found = Cluster(Path(given), image or REAL_IMAGE, connect(Path(given)), embedded=False)
+        found = Cluster(
+            Path(given),
+            image or REAL_IMAGE,
+            connect(Path(given)),
+            embedded=False,
+            stop_command=os.environ.get("SLIPWAY_TEST_STOP_NODE", ""),
+            start_command=os.environ.get("SLIPWAY_TEST_START_NODE", ""),
+        )
         yield found
         _remove(found)
         return

@@ -24,6 +24,21 @@ def who(caller: Caller) -> Obj:
     return dict(found["status"]["userInfo"])
 
 
+def signing_request(user: str, group: str) -> tuple[bytes, Obj]:
+    """A private key, and the spec of a CertificateSigningRequest for it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group), x509.NameAttribute(NameOID.COMMON_NAME, user)]
+    request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name(subject)).sign(key, hashes.SHA256())
+    spec = {
+        "request": encoded(request.public_bytes(serialization.Encoding.PEM)),
+        "signerName": "kubernetes.io/kube-apiserver-client",
+        "usages": ["client auth"],
+        "expirationSeconds": 3600,
+    }
+    raw = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return raw, spec
+
+
 # --- Who is asking ----------------------------------------------------------------------------------
 
 
@@ -97,16 +112,8 @@ def test_a_token_ends_with_its_account(account: AccountMaker, place: Place) -> N
 def test_a_signed_certificate_is_a_user_with_its_organizations_as_groups(
     cluster: Cluster, place: Place, tmp_path: Path
 ) -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
     user, group = f"jane-{place.name}", f"crew-{place.name}"
-    subject = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group), x509.NameAttribute(NameOID.COMMON_NAME, user)]
-    request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name(subject)).sign(key, hashes.SHA256())
-    spec = {
-        "request": encoded(request.public_bytes(serialization.Encoding.PEM)),
-        "signerName": "kubernetes.io/kube-apiserver-client",
-        "usages": ["client auth"],
-        "expirationSeconds": 3600,
-    }
+    key, spec = signing_request(user, group)
     made = cluster.admin.create(REQUESTS, {"metadata": {"name": user}, "spec": spec})
     assert made["spec"]["username"]
     approved = {"type": "Approved", "status": "True", "reason": "Test", "message": "the test wants it"}
@@ -114,8 +121,7 @@ def test_a_signed_certificate_is_a_user_with_its_organizations_as_groups(
     signed = cluster.admin.until(f"{REQUESTS}/{user}", lambda found: found["status"].get("certificate"))
     cluster.admin.delete(f"{REQUESTS}/{user}")
     (tmp_path / "crt").write_bytes(base64.b64decode(signed["status"]["certificate"]))
-    raw = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    (tmp_path / "key").write_bytes(raw)
+    (tmp_path / "key").write_bytes(key)
     jane = cluster.caller(certificate=(tmp_path / "crt", tmp_path / "key"))
     me = who(jane)
     assert me["username"] == user
@@ -286,6 +292,37 @@ def test_an_access_review_about_somebody_else_is_a_right_of_its_own(account: Acc
     assert place.caller.create(path, {"spec": spec})["status"]["allowed"]
     assert not place.caller.create(path, {"spec": {**spec, "user": "nobody"}})["status"]["allowed"]
     assert bot.ask("POST", path, {"spec": spec}).code == 403
+
+
+def test_an_access_review_can_be_left_to_whoever_runs_a_namespace(account: AccountMaker, place: Place) -> None:
+    path = place.path("authorization.k8s.io/v1/localsubjectaccessreviews")
+    bot = account("bot", READ_PODS)
+    local = {"apiGroups": ["authorization.k8s.io"], "resources": ["localsubjectaccessreviews"], "verbs": ["create"]}
+    boss = account("boss", local)
+    wanted = {"verb": "list", "resource": "pods", "namespace": place.name}
+    spec = {"user": f"system:serviceaccount:{place.name}:bot", "resourceAttributes": wanted}
+    boss.until_allowed("create", "localsubjectaccessreviews.authorization.k8s.io", namespace=place.name)
+    assert boss.create(path, {"spec": spec})["status"]["allowed"]
+    assert not boss.create(path, {"spec": {**spec, "user": "nobody"}})["status"]["allowed"]
+    assert bot.ask("POST", path, {"spec": spec}).code == 403
+    elsewhere = {**spec, "resourceAttributes": {**wanted, "namespace": "default"}}
+    refused = boss.ask("POST", path, {"spec": elsewhere})
+    assert (refused.code, refused.body["reason"]) == (422, "Invalid")
+    assert refused.message == (
+        'LocalSubjectAccessReview.authorization.k8s.io "" is invalid: spec.resourceAttributes.namespace: '
+        'Invalid value: "default": must match metadata.namespace'
+    )
+    unlocal = {"user": "nobody", "nonResourceAttributes": {"verb": "get", "path": "/version"}}
+    assert "disallowed on this kind of request" in boss.ask("POST", path, {"spec": unlocal}).message
+
+
+def test_an_access_review_must_ask_one_thing_about_somebody(place: Place) -> None:
+    path = f"{AUTHORIZATION}/subjectaccessreviews"
+    found = place.caller.ask("POST", path, {"spec": {}})
+    assert found.code == 422
+    assert "spec.resourceAttributes: Invalid value: " in found.message
+    assert "exactly one of nonResourceAttributes or resourceAttributes must be specified" in found.message
+    assert "at least one of user or group must be specified" in found.message
 
 
 def test_a_rules_review_lists_what_one_may_in_a_namespace(account: AccountMaker, place: Place) -> None:

@@ -1,5 +1,6 @@
 """kubectl, as people type it."""
 
+import base64
 import json
 import re
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.conftest import AccountMaker, Cluster, Kubectl
+from tests.conformance.test_access import signing_request, who
 from tests.conformance.world import Obj, Place, config
 
 
@@ -102,6 +104,63 @@ def test_get_w_tells_of_changes(cluster: Cluster, k: Kubectl, place: Place) -> N
         watching.wait(10)
         watching.stdout.close()
     assert seen == ["b", "c"]
+
+
+def test_get_w_adds_a_row_for_each_change(cluster: Cluster, k: Kubectl, place: Place) -> None:
+    k("apply", "-f", "-", text=place.deployment("web", replicas=0))
+    words = ["-n", place.name, "get", "deployment", "web", "--watch"]
+    watching = subprocess.Popen(
+        ["kubectl", f"--kubeconfig={cluster.kubeconfig}", *words], stdout=subprocess.PIPE, text=True
+    )
+    assert watching.stdout is not None
+    try:
+        assert columns(watching.stdout.readline())[:2] == ["NAME", "READY"]
+        assert columns(watching.stdout.readline())[:2] == ["web", "0/0"]
+        k("scale", "deployment", "web", "--replicas=1")
+        rows = (columns(line)[1] for line in watching.stdout)
+        assert next(row for row in rows if row == "1/1")
+    finally:
+        watching.terminate()
+        watching.wait(10)
+        watching.stdout.close()
+
+
+@pytest.mark.needs("create", "certificatesigningrequests.certificates.k8s.io")
+@pytest.mark.needs("approve", "signers.certificates.k8s.io")
+def test_certificate_approve_makes_a_user(kubectl: Kubectl, cluster: Cluster, place: Place, tmp_path: Path) -> None:
+    user, group = f"joe-{place.name}", f"crew-{place.name}"
+    key, spec = signing_request(user, group)
+    body = {"apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest", "metadata": {"name": user}}
+    kubectl("create", "-f", "-", text={**body, "spec": spec})
+    try:
+        assert "Pending" in kubectl("get", "csr", user)
+        assert f"certificatesigningrequest.certificates.k8s.io/{user} approved" in kubectl(
+            "certificate", "approve", user
+        )
+        kubectl("wait", "--for=jsonpath={.status.certificate}", f"csr/{user}", "--timeout=60s")
+        assert "Approved,Issued" in kubectl("get", "csr", user)
+        made = kubectl("get", "csr", user, "-o", "jsonpath={.status.certificate}")
+    finally:
+        kubectl("delete", "csr", user)
+    (tmp_path / "crt").write_bytes(base64.b64decode(made))
+    (tmp_path / "key").write_bytes(key)
+    joe = cluster.caller(certificate=(tmp_path / "crt", tmp_path / "key"))
+    assert (who(joe)["username"], set(who(joe)["groups"])) == (user, {group, "system:authenticated"})
+
+
+@pytest.mark.needs("create", "certificatesigningrequests.certificates.k8s.io")
+@pytest.mark.needs("approve", "signers.certificates.k8s.io")
+def test_certificate_deny_makes_none(kubectl: Kubectl, place: Place) -> None:
+    name = f"jim-{place.name}"
+    _, spec = signing_request(name, "crew")
+    body = {"apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest", "metadata": {"name": name}}
+    kubectl("create", "-f", "-", text={**body, "spec": spec})
+    try:
+        kubectl("certificate", "deny", name)
+        assert "Denied" in kubectl("get", "csr", name)
+        assert kubectl("get", "csr", name, "-o", "jsonpath={.status.certificate}") == ""
+    finally:
+        kubectl("delete", "csr", name)
 
 
 def test_describe_tells_of_the_pod_and_its_events(k: Kubectl, place: Place) -> None:

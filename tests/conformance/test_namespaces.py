@@ -61,6 +61,53 @@ def test_in_the_foreground_the_owner_waits_for_what_it_owns(place: Place) -> Non
     place.caller.until_gone(place.path("configmaps", "owner"))
 
 
+def test_in_the_foreground_only_what_owns_something_waits_itself(place: Place) -> None:
+    """root <- branch <- leaf, all held by a finalizer of ours, so that they can be seen going."""
+    path = place.path("configmaps")
+    root = place.caller.create(path, config("root"))
+    branch = place.caller.create(
+        path, with_metadata(config("branch"), finalizers=[FINALIZER], **owned_by(root, blockOwnerDeletion=True))
+    )
+    place.caller.create(
+        path, with_metadata(config("leaf"), finalizers=[FINALIZER], **owned_by(branch, blockOwnerDeletion=True))
+    )
+    since = place.caller.get(path)["metadata"]["resourceVersion"]
+    place.caller.delete(f"{path}/root", propagationPolicy="Foreground")
+    leaf = place.caller.until(f"{path}/leaf", lambda each: "deletionTimestamp" in each["metadata"])
+    assert leaf["metadata"]["finalizers"] == [FINALIZER]
+    branch = place.caller.get(f"{path}/branch")
+    assert sorted(branch["metadata"]["finalizers"]) == [FINALIZER, "foregroundDeletion"]
+    assert place.caller.get(f"{path}/root")["metadata"]["finalizers"] == ["foregroundDeletion"]
+    place.caller.patch(f"{path}/branch", {"metadata": {"finalizers": ["foregroundDeletion"]}})
+    place.caller.patch(f"{path}/leaf", {"metadata": {"finalizers": None}})
+    place.caller.until_gone(f"{path}/root")
+    with place.caller.watch(path, resourceVersion=since) as events:
+        ends = (event["object"]["metadata"]["name"] for event in events if event["type"] == "DELETED")
+        assert [next(ends) for _ in range(3)] == ["leaf", "branch", "root"]
+
+
+def test_in_the_foreground_what_another_owner_holds_stays(place: Place) -> None:
+    path = place.path("configmaps")
+    going, staying = (place.caller.create(path, config(name)) for name in ("going", "staying"))
+    both = [owned_by(owner, blockOwnerDeletion=True)["ownerReferences"][0] for owner in (going, staying)]
+    place.caller.create(path, with_metadata(config("shared"), ownerReferences=both))
+    place.caller.delete(f"{path}/going", propagationPolicy="Foreground")
+    place.caller.until_gone(f"{path}/going")
+    left = place.caller.get(f"{path}/shared")["metadata"]
+    assert [reference["name"] for reference in left["ownerReferences"]] == ["staying"]
+    assert "deletionTimestamp" not in left
+
+
+def test_owners_in_a_circle_do_not_wait_for_each_other(place: Place) -> None:
+    path = place.path("configmaps")
+    one = place.caller.create(path, config("one"))
+    two = place.caller.create(path, with_metadata(config("two"), **owned_by(one, blockOwnerDeletion=True)))
+    place.caller.patch(f"{path}/one", {"metadata": owned_by(two, blockOwnerDeletion=True)})
+    place.caller.delete(f"{path}/one", propagationPolicy="Foreground")
+    place.caller.until_gone(f"{path}/one")
+    place.caller.until_gone(f"{path}/two")
+
+
 def test_an_orphan_stays(place: Place) -> None:
     owner = place.caller.create(place.path("configmaps"), config("owner"))
     place.caller.create(place.path("secrets"), {"metadata": {"name": "owned", **owned_by(owner)}})
@@ -106,6 +153,65 @@ def test_a_namespace_that_goes_takes_everything_and_lets_nothing_new_in(cluster:
     )
     place.caller.until(place.path("pods"), lambda found: not found["items"])
     place.caller.patch(place.path("configmaps", "held"), {"metadata": {"finalizers": None}})
+    place.caller.until_gone(own)
+
+
+def test_a_namespace_that_cannot_go_says_what_is_left_and_what_holds_it(cluster: Cluster) -> None:
+    place = cluster.open_namespace()
+    own = f"/api/v1/namespaces/{place.name}"
+    for name in ("one", "two"):
+        place.caller.create(place.path("configmaps"), with_metadata(config(name), finalizers=[FINALIZER]))
+    place.caller.create(place.path("secrets"), {"metadata": {"name": "s", "finalizers": ["example.org/other"]}})
+    place.caller.delete(own)
+
+    def told(namespace: Obj) -> dict[str, tuple[str, str, str]]:
+        conditions = namespace["status"].get("conditions") or ()
+        return {each["type"]: (each["status"], each["reason"], each["message"]) for each in conditions}
+
+    content = "Some resources are remaining: configmaps. has 2 resource instances, secrets. has 1 resource instances"
+    held = (
+        "Some content in the namespace has finalizers remaining: "
+        f"{FINALIZER} in 2 resource instances, example.org/other in 1 resource instances"
+    )
+    found = place.caller.until(own, lambda each: content in told(each).get("NamespaceContentRemaining", ()))
+    assert told(found) == {
+        "NamespaceDeletionDiscoveryFailure": ("False", "ResourcesDiscovered", "All resources successfully discovered"),
+        "NamespaceDeletionGroupVersionParsingFailure": (
+            "False",
+            "ParsedGroupVersions",
+            "All legacy kube types successfully parsed",
+        ),
+        "NamespaceDeletionContentFailure": (
+            "False",
+            "ContentDeleted",
+            "All content successfully deleted, may be waiting on finalization",
+        ),
+        "NamespaceContentRemaining": ("True", "SomeResourcesRemain", content),
+        "NamespaceFinalizersRemaining": (
+            "True",
+            "SomeFinalizersRemain",
+            held,
+        ),
+    }
+    for path in (place.path("configmaps", "one"), place.path("configmaps", "two"), place.path("secrets", "s")):
+        place.caller.patch(path, {"metadata": {"finalizers": None}})
+    place.caller.until_gone(own)
+
+
+def test_the_pods_of_a_namespace_go_before_what_they_may_need(cluster: Cluster) -> None:
+    minor = cluster.admin.get("/version")["minor"]
+    if int(minor.rstrip("+")) < 33:
+        pytest.skip("needs Kubernetes 1.33: before it, everything went at once")
+    place = cluster.open_namespace()
+    place.caller.create(place.path("secrets"), {"metadata": {"name": "key"}})
+    place.caller.create(place.path("pods"), with_metadata(place.pod("web"), finalizers=[FINALIZER]))
+    place.until_ready("web")
+    place.caller.delete(f"/api/v1/namespaces/{place.name}")
+    place.until_phase("web", "Failed")  # ended, and still held
+    own = f"/api/v1/namespaces/{place.name}"
+    cluster.admin.until(own, lambda each: condition(each, "NamespaceContentRemaining") == "True")
+    assert "deletionTimestamp" not in place.caller.get(place.path("secrets", "key"))["metadata"]
+    place.caller.patch(place.path("pods", "web"), {"metadata": {"finalizers": None}})
     place.caller.until_gone(own)
 
 
@@ -169,6 +275,22 @@ def test_a_replica_set_says_that_a_quota_stopped_it(quota: Place) -> None:
     told = quota.until_event(replica_set["metadata"]["name"], "FailedCreate")
     assert "exceeded quota: small, requested: pods=1, used: pods=2, limited: pods=2" in told["message"]
     assert len(quota.pods("web")) == 2
+
+
+def test_what_is_refused_again_and_again_is_tried_ever_later_and_told_in_few_events(quota: Place) -> None:
+    body = quota.deployment("web", replicas=3, template=quota.template("web", **cpu("100m")))
+    quota.caller.create(quota.path("apps/v1/deployments"), body)
+    found = quota.caller.until(quota.path("apps/v1/replicasets"), lambda each: each["items"])
+    name = found["items"][0]["metadata"]["name"]
+    quota.until_event(name, "FailedCreate", says="(combined from similar events): Error creating: pods ")
+    told = [event for event in quota.events(name) if event["reason"] == "FailedCreate"]
+    assert len(told) <= 10
+    tries = sum(event["count"] for event in told)
+    quota.caller.patch(quota.path("resourcequotas", "small"), {"spec": {"hard": {"pods": "3"}}})
+    quota.until_available("web", replicas=3)
+    later = [event for event in quota.events(name) if event["reason"] == "FailedCreate"]
+    assert len(later) == len(told)
+    assert sum(event["count"] for event in later) <= tries + 4
 
 
 # --- Pod security -----------------------------------------------------------------------------------

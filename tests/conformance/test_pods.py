@@ -3,6 +3,9 @@
 from datetime import datetime
 from typing import Any
 
+import pytest
+
+from tests.conformance.conftest import Cluster
 from tests.conformance.world import Obj, Place, condition, is_ready
 
 TRAP = "trap 'echo asked to end; sleep 1; echo ended; exit 0' TERM; echo begun; while true; do sleep 0.1; done"
@@ -59,6 +62,28 @@ def test_a_pod_that_ends_badly_has_failed_with_its_code(place: Place) -> None:
     ended = state(pod)["terminated"]
     assert (ended["exitCode"], ended["reason"]) == (7, "Error")
     assert not is_ready(pod)
+
+
+def test_a_container_that_takes_more_memory_than_its_limit_is_killed_for_it(cluster: Cluster, place: Place) -> None:
+    nodes = cluster.nodes() if cluster.admin.may("list", "nodes") else []
+    if any((node["metadata"].get("annotations") or {}).get("slipway.dev/memory-limits") == "none" for node in nodes):
+        pytest.skip("memory limits cannot be set on this machine")
+    greedy = ["python3", "-c", "import time; x = b'x' * 300_000_000; time.sleep(60)"]
+    limit = {"limits": {"memory": "64Mi"}}
+    place.run("greedy", command=greedy, resources=limit, spec={"restartPolicy": "Never"})
+    ended = state(place.until_phase("greedy", "Failed"))["terminated"]
+    assert (ended["reason"], ended["exitCode"]) == ("OOMKilled", 137)
+
+
+def test_events_come_in_the_order_in_which_things_happen(place: Place) -> None:
+    since = place.caller.get(place.path("events"))["metadata"]["resourceVersion"]
+    place.run("web")
+    place.until_ready("web")
+    place.caller.delete(place.path("pods", "web"))
+    with place.caller.watch(place.path("events"), resourceVersion=since) as events:
+        told = (e["object"] for e in events if e["object"]["involvedObject"]["name"] == "web")
+        reasons = (event["reason"] for event in told if event["reason"] != "Pulling")
+        assert [next(reasons) for _ in range(5)] == ["Scheduled", "Pulled", "Created", "Started", "Killing"]
 
 
 def test_a_last_message_is_read_from_the_file_for_it(place: Place) -> None:

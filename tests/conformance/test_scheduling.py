@@ -17,14 +17,9 @@ def until_unschedulable(place: Place, name: str) -> str:
     return str(told["message"])
 
 
-def nodes(cluster: Cluster) -> list[Obj]:
-    found: list[Obj] = cluster.admin.get("/api/v1/nodes")["items"]
-    return found
-
-
 @pytest.mark.needs("list", "nodes")
 def test_a_node_tells_what_it_has_and_that_it_is_ready(cluster: Cluster) -> None:
-    for node in nodes(cluster):
+    for node in cluster.nodes():
         assert condition(node, "Ready") == "True"
         assert {"cpu", "memory", "pods"} <= set(node["status"]["allocatable"])
         labels = node["metadata"]["labels"]
@@ -38,7 +33,7 @@ def test_what_no_node_can_hold_waits_and_is_told_why(cluster: Cluster, place: Pl
     amount = {"cpu": "100000", "memory": "1000Ti"}[resource]
     place.run("big", resources={"requests": {resource: amount}})
     assert f"Insufficient {resource}" in until_unschedulable(place, "big")
-    count = len(nodes(cluster))
+    count = len(cluster.nodes())
     assert until_unschedulable(place, "big").startswith(f"0/{count} nodes are available: ")
 
 
@@ -56,11 +51,11 @@ def test_a_selector_that_no_node_matches_is_told(place: Place) -> None:
 
 @pytest.mark.needs("list", "nodes")
 def test_a_selector_leads_to_the_node(cluster: Cluster, place: Place) -> None:
-    name = nodes(cluster)[-1]["metadata"]["labels"]["kubernetes.io/hostname"]
+    name = cluster.nodes()[-1]["metadata"]["labels"]["kubernetes.io/hostname"]
     tolerate = [{"operator": "Exists"}]
     place.run("web", spec={"nodeSelector": {"kubernetes.io/hostname": name}, "tolerations": tolerate})
     pod = place.until_ready("web")
-    assert pod["spec"]["nodeName"] == nodes(cluster)[-1]["metadata"]["name"]
+    assert pod["spec"]["nodeName"] == cluster.nodes()[-1]["metadata"]["name"]
 
 
 @pytest.mark.needs("list", "nodes")
@@ -69,7 +64,7 @@ def test_a_pod_that_waits_is_placed_once_a_node_fits(cluster: Cluster, place: Pl
     label = f"slipway.dev/{place.name}"
     place.run("web", spec={"nodeSelector": {label: "yes"}, "tolerations": [{"operator": "Exists"}]})
     until_unschedulable(place, "web")
-    node = f"/api/v1/nodes/{nodes(cluster)[0]['metadata']['name']}"
+    node = f"/api/v1/nodes/{cluster.nodes()[0]['metadata']['name']}"
     cluster.admin.patch(node, {"metadata": {"labels": {label: "yes"}}})
     try:
         place.until_ready("web")
@@ -80,7 +75,7 @@ def test_a_pod_that_waits_is_placed_once_a_node_fits(cluster: Cluster, place: Pl
 @pytest.mark.needs("list", "nodes")
 @pytest.mark.needs("patch", "nodes")
 def test_a_tainted_node_takes_only_who_tolerates_it(cluster: Cluster, place: Place) -> None:
-    name = nodes(cluster)[0]["metadata"]["name"]
+    name = cluster.nodes()[0]["metadata"]["name"]
     node = f"/api/v1/nodes/{name}"
     before = cluster.admin.get(node)["spec"].get("taints")
     taint = {"key": f"slipway.dev/{place.name}", "value": "yes", "effect": "NoSchedule"}
@@ -101,7 +96,7 @@ def test_a_tainted_node_takes_only_who_tolerates_it(cluster: Cluster, place: Pla
 @pytest.mark.needs("list", "nodes")
 @pytest.mark.needs("patch", "nodes")
 def test_a_cordoned_node_takes_nobody_new(cluster: Cluster, place: Place, kubectl: Kubectl) -> None:
-    node = nodes(cluster)[0]["metadata"]
+    node = cluster.nodes()[0]["metadata"]
     there: Obj = {"nodeSelector": {"kubernetes.io/hostname": node["labels"]["kubernetes.io/hostname"]}}
     kubectl("cordon", node["name"])
     try:

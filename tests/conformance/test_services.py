@@ -1,17 +1,30 @@
 """Services: who is behind them, how they are reached from inside, and through the API server."""
 
+import socket
+import time
+import urllib.parse
+import urllib.request
 from typing import Any
 
 import pytest
 
-from tests.conformance.world import Obj, Place
+from tests.conformance.conftest import Cluster
+from tests.conformance.world import LOOK, WAIT, Obj, Place
 
 SERVER = """
-import http.server, os
+import http.server, os, threading
+go = threading.Event()
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
+        if self.path == "/go":
+            go.set()
         self.send_response(200)
         self.end_headers()
+        if self.path == "/slow":
+            self.wfile.write(b"first\\n")
+            go.wait(60)
+            self.wfile.write(b"second\\n")
+            return
         self.wfile.write((os.environ["NAME"] + " " + self.path).encode())
     def do_POST(self):
         size = int(self.headers["Content-Length"])
@@ -149,11 +162,72 @@ def test_node_ports_and_load_balancers_are_numbered(place: Place) -> None:
     assert "nodePort" not in back["spec"]["ports"][0]
 
 
+def answer_from_here(address: str, port: int) -> str:
+    """What a Service says to a caller outside the cluster; empty when it cannot be reached."""
+    try:
+        with urllib.request.urlopen(f"http://{address}:{port}/out", timeout=3) as answer:
+            return str(answer.read().decode())
+    except OSError:
+        return ""
+
+
+def until_answered(addresses: list[str], port: int) -> str:
+    end = time.monotonic() + WAIT
+    while time.monotonic() < end:
+        for address in addresses:
+            if found := answer_from_here(address, port):
+                return found
+        time.sleep(LOOK)
+    return ""
+
+
+@pytest.mark.needs("list", "nodes")
+def test_a_node_port_answers_from_outside_the_cluster(cluster: Cluster, web: Place) -> None:
+    spec = web.caller.patch(web.path("services", "web"), {"spec": {"type": "NodePort"}})["spec"]
+    ours = {"InternalIP", "ExternalIP"}
+    known = [a["address"] for node in cluster.nodes() for a in node["status"]["addresses"] if a["type"] in ours]
+    server_itself = str(urllib.parse.urlsplit(cluster.admin.configuration.host).hostname)
+    found = until_answered([server_itself, *known], spec["ports"][0]["nodePort"])
+    if not found and not cluster.embedded:
+        pytest.skip("the nodes cannot be reached from here")
+    assert found == "web /out"
+
+
+def test_a_load_balancer_answers_from_outside_the_cluster(cluster: Cluster, web: Place) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    ports = [{"name": "http", "port": port, "targetPort": "http"}]
+    web.caller.create(web.path("services"), service("balanced", type="LoadBalancer", ports=ports))
+    try:
+        found = web.caller.until(
+            web.path("services", "balanced"), lambda each: each["status"].get("loadBalancer", {}).get("ingress")
+        )
+    except AssertionError:
+        if cluster.embedded:
+            raise
+        pytest.skip("the cluster has no load balancer")
+    (ingress,) = found["status"]["loadBalancer"]["ingress"]
+    assert until_answered([ingress.get("ip") or ingress["hostname"]], port) == "web /out"
+
+
 def test_the_api_server_passes_requests_on_to_a_pod_and_a_service(web: Place) -> None:
     for path in (web.path("pods", "web:8080/proxy/a%20b?c=d"), web.path("services", "web:http/proxy/a%20b?c=d")):
         assert web.caller.ask("GET", path).body == "web /a%20b?c=d"
     sent = web.caller.ask("POST", web.path("services", "web:80/proxy/back"), "stressed")
     assert (sent.code, sent.body, sent.headers["X-Own"]) == (201, '"desserts"', "yes")
+
+
+@pytest.mark.parametrize("target", ["pods/web:8080", "services/web:http"])
+def test_the_api_server_passes_on_what_comes_while_it_comes(web: Place, target: str) -> None:
+    """The pod says its second line only after the first one was seen here."""
+    way = web.path(*target.split("/")) + "/proxy"
+    with web.caller.stream(f"{way}/slow") as (code, lines):
+        assert code == 200
+        assert next(lines) == b"first"
+        assert web.caller.ask("GET", f"{way}/go").code == 200
+        assert next(lines) == b"second"
+        assert list(lines) == []
 
 
 def test_the_way_to_a_service_without_pods_is_503(place: Place) -> None:

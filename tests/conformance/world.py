@@ -54,6 +54,21 @@ class Caller:
         query: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
+        raw = None if body is None else json.dumps(body).encode()
+        return self.ask_raw(method, path, raw, kind=kind, accept=accept, query=query, headers=headers)
+
+    def ask_raw(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        *,
+        kind: str = "application/json",
+        accept: str = "application/json",
+        query: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """With the body as it is to be on the wire."""
         response = self._send(method, path, body, kind, accept, query, headers)
         text = response.data.decode()
         is_json = "json" in response.headers.get("Content-Type", "")
@@ -123,11 +138,18 @@ class Caller:
         path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
         return bool(self.create(path, {"spec": {"resourceAttributes": wanted}})["status"]["allowed"])
 
+    def until_allowed(self, verb: str, resource: str, *, namespace: str = "") -> None:
+        """A new role takes a moment on a real cluster."""
+        end = time.monotonic() + WAIT
+        while not self.may(verb, resource, namespace=namespace):
+            assert time.monotonic() < end, f"may not {verb} {resource}"
+            time.sleep(LOOK)
+
     def _send(
         self,
         method: str,
         path: str,
-        body: Any,
+        body: bytes | None,
         kind: str,
         accept: str,
         query: Mapping[str, Any] | None,
@@ -146,7 +168,7 @@ class Caller:
         return pool.request(
             method,
             url,
-            body=None if body is None else json.dumps(body).encode(),
+            body=body,
             headers={**sent, **(headers or {})},
             preload_content=preload,
             timeout=urllib3.Timeout(connect=10, read=60),

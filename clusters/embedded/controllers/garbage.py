@@ -4,11 +4,16 @@
     foreground   the owner waits (finalizer foregroundDeletion) until those that block it are gone
     orphan       the owner waits (finalizer orphan) until its reference is taken out of the others
 
+An owner is *gone*, *waiting* (being deleted in the foreground) or *solid*. An object with a solid owner stays and loses
+its references to the others; one without goes, itself in the foreground when a waiting owner and dependents of its own
+ask for that, so that a tree goes from its leaves to its root.
+
 An index of all objects by uid, and of dependents by their owners' uid, is kept from the changes themselves.
 A key is the uid of an owner, living or not.
 """
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from clusters.embedded.errors import NotFound
@@ -18,6 +23,8 @@ from clusters.embedded.resources import EVENTS, LEASES, Obj, Resource
 Place = tuple[str, str, str]  # resource key, namespace, name
 _FOREGROUND: Final = "foregroundDeletion"
 _ORPHAN: Final = "orphan"
+_PROPAGATIONS: Final = {_ORPHAN: "Orphan", _FOREGROUND: "Foreground"}
+_GONE, _WAITING, _SOLID = "gone", "waiting", "solid"  # how an owner stands
 
 
 class GarbageCollector:
@@ -49,62 +56,62 @@ class GarbageCollector:
 
     def reconcile(self, uid: str) -> float | None:
         owner = self._find(self._places[uid], uid=uid) if uid in self._places else None
-        dependents = self._living_dependents(uid)
         if owner is None:
-            for resource, obj in dependents:
-                self._release(resource, obj)
+            for resource, obj in self._living_dependents(uid):
+                self._collect(resource, obj)
             return None
         finalizers = owner[1]["metadata"].get("finalizers") or ()
         if "deletionTimestamp" not in owner[1]["metadata"]:
             return None
         if _ORPHAN in finalizers:
-            for resource, obj in dependents:
-                self._registry.update(resource, _without_owner(obj, uid=uid))
+            for resource, obj in self._living_dependents(uid):
+                self._registry.update(resource, _with_owners(obj, kept=lambda reference: reference["uid"] != uid))
             self._drop_finalizer(*owner, finalizer=_ORPHAN)
         elif _FOREGROUND in finalizers:
-            self._delete_dependents_first(*owner, dependents=dependents)
+            self._delete_dependents_first(*owner)
         return None
 
-    def _delete_dependents_first(
-        self, resource: Resource, owner: Obj, *, dependents: list[tuple[Resource, Obj]]
-    ) -> None:
-        uid, blocking = owner["metadata"]["uid"], False
-        for kind, obj in dependents:
-            blocking |= any(
-                r["uid"] == uid and r.get("blockOwnerDeletion") for r in obj["metadata"].get("ownerReferences") or ()
-            )
-            if "deletionTimestamp" not in obj["metadata"]:
-                self._delete(kind, obj, propagation="Foreground")
-        if not blocking or not self._living_dependents(uid):
+    def _delete_dependents_first(self, resource: Resource, owner: Obj) -> None:
+        uid = owner["metadata"]["uid"]
+        for kind, obj in self._living_dependents(uid):
+            self._collect(kind, obj)
+        if not any(_blocks(obj, uid=uid) for _, obj in self._living_dependents(uid)):
             self._drop_finalizer(resource, owner, finalizer=_FOREGROUND)
 
-    def _release(self, resource: Resource, obj: Obj) -> None:
-        """An owner is gone: delete the object, unless another of its owners lives."""
-        references = obj["metadata"].get("ownerReferences") or ()
-        living = [reference for reference in references if self._lives(reference)]
-        if living:
-            metadata = {**obj["metadata"], "ownerReferences": living}
-            self._registry.update(resource, {**obj, "metadata": metadata})
-        elif "deletionTimestamp" not in obj["metadata"]:
-            self._delete(resource, obj, propagation="Background")
+    def _collect(self, resource: Resource, obj: Obj) -> None:
+        """One of its owners is gone or waits: delete the object, unless another one of them holds it."""
+        metadata = obj["metadata"]
+        if "deletionTimestamp" in metadata:
+            return
+        standings = [self._standing(reference) for reference in metadata.get("ownerReferences") or ()]
+        if _SOLID in standings:
+            self._registry.update(resource, _with_owners(obj, kept=lambda each: self._standing(each) == _SOLID))
+            return
+        own = self._living_dependents(metadata["uid"])
+        if _WAITING in standings and own:
+            if any(_waits(each) for _, each in own):  # a circle: somebody must not wait
+                obj = self._registry.update(resource, _unblocking(obj))
+            self._delete(resource, obj, propagation="Foreground")
+        else:
+            self._delete(resource, obj, propagation=_PROPAGATIONS.get(_held(obj), "Background"))
 
-    def _lives(self, reference: Obj) -> bool:
+    def _standing(self, reference: Obj) -> str:
         place = self._places.get(reference["uid"])
-        return place is not None and self._find(place, uid=reference["uid"]) is not None
+        owner = self._find(place, uid=reference["uid"]) if place is not None else None
+        if owner is None:
+            return _GONE
+        return _WAITING if _waits(owner[1]) else _SOLID
 
     def _delete(self, resource: Resource, obj: Obj, *, propagation: str) -> None:
         metadata = obj["metadata"]
-        held = metadata.get("finalizers") or ()
-        try:
+        with contextlib.suppress(NotFound):
             self._registry.delete(
                 resource,
                 metadata.get("namespace"),
                 metadata["name"],
-                propagation="Orphan" if _ORPHAN in held else propagation,
+                propagation=propagation,
                 preconditions_uid=metadata["uid"],
             )
-        except NotFound:
-            return
 
     def _drop_finalizer(self, resource: Resource, obj: Obj, *, finalizer: str) -> None:
         current = self._registry.find(resource, obj["metadata"].get("namespace"), obj["metadata"]["name"])
@@ -136,8 +143,29 @@ class GarbageCollector:
         return resource, obj
 
 
-def _without_owner(obj: Obj, *, uid: str) -> Obj:
-    left = [r for r in obj["metadata"].get("ownerReferences") or () if r["uid"] != uid]
+def _waits(owner: Obj) -> bool:
+    metadata = owner["metadata"]
+    return "deletionTimestamp" in metadata and _FOREGROUND in (metadata.get("finalizers") or ())
+
+
+def _held(obj: Obj) -> str:
+    """The finalizer by which an object says how it wants to be deleted."""
+    finalizers = obj["metadata"].get("finalizers") or ()
+    return next((name for name in (_ORPHAN, _FOREGROUND) if name in finalizers), "")
+
+
+def _blocks(obj: Obj, *, uid: str) -> bool:
+    references = obj["metadata"].get("ownerReferences") or ()
+    return any(reference["uid"] == uid and reference.get("blockOwnerDeletion") for reference in references)
+
+
+def _unblocking(obj: Obj) -> Obj:
+    references = [{**each, "blockOwnerDeletion": False} for each in obj["metadata"]["ownerReferences"]]
+    return {**obj, "metadata": {**obj["metadata"], "ownerReferences": references}}
+
+
+def _with_owners(obj: Obj, *, kept: Callable[[Obj], bool]) -> Obj:
+    left = [reference for reference in obj["metadata"].get("ownerReferences") or () if kept(reference)]
     metadata = {**obj["metadata"], "ownerReferences": left}
     if not left:
         del metadata["ownerReferences"]

@@ -16,7 +16,7 @@ from typing import Final
 
 from clusters.embedded.conditions import is_true
 from clusters.embedded.controllers.owners import controller_of, is_controlled_by, pod_of
-from clusters.embedded.controllers.replica_sets import is_active, is_ready
+from clusters.embedded.controllers.replica_sets import in_ending_namespace, is_active, is_ready
 from clusters.embedded.errors import ApiError, NotImplementedHere
 from clusters.embedded.lifecycle import rfc3339
 from clusters.embedded.registry import Admission, Registry
@@ -24,7 +24,6 @@ from clusters.embedded.resources import JOBS, PODS, Obj, Resource
 
 Key = tuple[str, str]
 _LONGEST_BACK_OFF: Final = 360.0
-_RETRY_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True)
@@ -142,8 +141,10 @@ class JobController:
         if job["spec"].get("suspend"):
             self._suspend(job)
             return None
-        again = self._fill(job, tally=tally, now=now)
+        again, refused = self._fill(job, tally=tally, now=now)
         self._write(job, tally=self._tally(job), conditions=_resumed(job, now=rfc3339(now)))
+        if refused is not None and not in_ending_namespace(refused):
+            raise refused  # the loop tries again, later and later
         waits = [wait for wait in (again, deadline_in(job, now=now)) if wait]
         return min(waits, default=None)
 
@@ -154,22 +155,23 @@ class JobController:
         pods = self._registry.list(PODS, job["metadata"]["namespace"])
         return [pod for pod in pods if is_controlled_by(pod, job)]
 
-    def _fill(self, job: Obj, *, tally: Tally, now: datetime) -> float | None:
+    def _fill(self, job: Obj, *, tally: Tally, now: datetime) -> tuple[float | None, ApiError | None]:
+        """(seconds until more may be made, why one was refused)."""
         missing = wanted_pods(job, tally=tally) - tally.active
         for pod in [pod for pod in self._pods(job) if is_active(pod)][: max(0, -missing)]:
             self._delete(job, pod)
         if missing <= 0:
-            return None
+            return None, None
         if pause := back_off_in(tally, base=self._back_off, now=now):
-            return pause
+            return pause, None
         for _ in range(missing):
             try:
                 made = self._registry.create(PODS, pod_of(job, resource=JOBS), namespace=job["metadata"]["namespace"])
             except ApiError as error:
                 self._tell(job, "Warning", "FailedCreate", f"Error creating: {error.message}")
-                return _RETRY_SECONDS
+                return None, error
             self._tell(job, "Normal", "SuccessfulCreate", f"Created pod: {made['metadata']['name']}")
-        return None
+        return None, None
 
     def _suspend(self, job: Obj) -> None:
         self._end_pods(job)

@@ -20,7 +20,7 @@ from clusters.embedded.resources import Obj, Resource
 
 log = logging.getLogger(__name__)
 
-_FIRST_RETRY: Final = 0.05
+_FIRST_RETRY: Final = 0.005
 _LONGEST_RETRY: Final = 30.0
 
 

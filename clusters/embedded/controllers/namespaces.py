@@ -1,19 +1,35 @@
 """Namespaces: what each one has from the start, and how one ends.
 
-From the start: the ServiceAccount `default` and the ConfigMap `kube-root-ca.crt`. At the end: everything in it is
-deleted, kind by kind, and only when nothing is left does the namespace itself go.
+From the start: the ServiceAccount `default` and the ConfigMap `kube-root-ca.crt`. At the end: its pods are deleted,
+then everything else (pods may need their Secrets and NetworkPolicies to the last), and only when nothing is left does
+the namespace itself go. What still stands in the way is told in its conditions.
 """
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
+from clusters.embedded.conditions import merge_conditions
 from clusters.embedded.errors import NotFound
+from clusters.embedded.lifecycle import rfc3339
 from clusters.embedded.registry import Registry
-from clusters.embedded.resources import CONFIG_MAPS, NAMESPACES, SERVICE_ACCOUNTS, Obj, Resource
+from clusters.embedded.resources import CONFIG_MAPS, NAMESPACES, PODS, SERVICE_ACCOUNTS, Obj, Resource
 
 ROOT_CA: Final = "kube-root-ca.crt"
 _LOOK_AGAIN_SECONDS: Final = 0.2
+_ALL_WELL: Final = (
+    ("NamespaceDeletionDiscoveryFailure", "ResourcesDiscovered", "All resources successfully discovered"),
+    ("NamespaceDeletionGroupVersionParsingFailure", "ParsedGroupVersions", "All legacy kube types successfully parsed"),
+    (
+        "NamespaceDeletionContentFailure",
+        "ContentDeleted",
+        "All content successfully deleted, may be waiting on finalization",
+    ),
+    ("NamespaceContentRemaining", "ContentRemoved", "All content successfully removed"),
+    ("NamespaceFinalizersRemaining", "ContentHasNoFinalizers", "All content-preserving finalizers finished"),
+)
 
 
 class NamespaceController:
@@ -47,17 +63,33 @@ class NamespaceController:
             self._registry.create(CONFIG_MAPS, body, namespace=name)
 
     def _empty(self, name: str) -> float | None:
-        left = 0
-        for resource in self._kinds():
-            for obj in self._registry.list(resource, name):
-                if "deletionTimestamp" not in obj["metadata"]:
-                    with contextlib.suppress(NotFound):
-                        self._registry.delete(resource, name, obj["metadata"]["name"])
-                left += self._registry.find(resource, name, obj["metadata"]["name"]) is not None
-        if left:
-            return _LOOK_AGAIN_SECONDS
-        self._registry.finalize_namespace(name)
-        return None
+        remains = Remains()
+        self._delete_all(PODS, name, remains)
+        if not remains:
+            for resource in self._kinds():
+                self._delete_all(resource, name, remains)
+        if not remains:
+            self._registry.finalize_namespace(name)
+            return None
+        self._tell(name, remains)
+        return _LOOK_AGAIN_SECONDS
+
+    def _delete_all(self, resource: Resource, namespace: str, remains: "Remains") -> None:
+        for obj in self._registry.list(resource, namespace):
+            metadata = obj["metadata"]
+            if "deletionTimestamp" not in metadata:
+                with contextlib.suppress(NotFound):
+                    self._registry.delete(resource, namespace, metadata["name"])
+            if self._registry.find(resource, namespace, metadata["name"]) is not None:
+                remains.add(resource, obj)
+
+    def _tell(self, name: str, remains: "Remains") -> None:
+        namespace = self._registry.get(NAMESPACES, None, name)
+        status = namespace.get("status") or {}
+        told = status.get("conditions") or []
+        conditions = conditions_of(remains, told=told, now=rfc3339(self._registry.clock()))
+        if conditions != told:
+            self._registry.update_status(NAMESPACES, {**namespace, "status": {**status, "conditions": conditions}})
 
     def _kinds(self) -> list[Resource]:
         kinds: dict[str, Resource] = {}
@@ -65,3 +97,35 @@ class NamespaceController:
             if resource.namespaced and "delete" in resource.verbs:
                 kinds.setdefault(resource.key, resource)
         return list(kinds.values())
+
+
+@dataclass
+class Remains:
+    """What a namespace that is being deleted still holds, and which finalizers hold it."""
+
+    kinds: Counter[str] = field(default_factory=Counter)
+    finalizers: Counter[str] = field(default_factory=Counter)
+
+    def __bool__(self) -> bool:
+        return bool(self.kinds)
+
+    def add(self, resource: Resource, obj: Obj) -> None:
+        self.kinds[f"{resource.plural}.{resource.group}"] += 1
+        self.finalizers.update(obj["metadata"].get("finalizers") or ())
+
+
+def conditions_of(remains: Remains, *, told: Sequence[Obj], now: str) -> list[Obj]:
+    """The namespace's conditions, in the order and the words of Kubernetes (pure)."""
+    wanted = [
+        {"type": kind, "status": "False", "reason": reason, "message": message} for kind, reason, message in _ALL_WELL
+    ]
+    content, finalizers = wanted[-2:]
+    if remains.kinds:
+        kinds = ", ".join(f"{name} has {count} resource instances" for name, count in sorted(remains.kinds.items()))
+        content |= {"status": "True", "reason": "SomeResourcesRemain"}
+        content["message"] = f"Some resources are remaining: {kinds}"
+    if remains.finalizers:
+        held = ", ".join(f"{name} in {count} resource instances" for name, count in sorted(remains.finalizers.items()))
+        finalizers |= {"status": "True", "reason": "SomeFinalizersRemain"}
+        finalizers["message"] = f"Some content in the namespace has finalizers remaining: {held}"
+    return merge_conditions(told, wanted=wanted, now=now)

@@ -1,10 +1,14 @@
-"""ReplicaSet -> Pods: as many as wanted, the least useful ones go first."""
+"""ReplicaSet -> Pods: as many as wanted, the least useful ones go first.
+
+A pod that is refused (a quota, pod security) is told in an Event and in the condition ReplicaFailure, and tried again
+later and later: the loop waits longer after each failure. In a namespace that ends nothing is tried again.
+"""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from clusters.embedded.conditions import find_condition, has_ended, is_true, merge_conditions
+from clusters.embedded.conditions import find_condition, has_ended, is_true
 from clusters.embedded.controllers.owners import claim, controller_of, pod_of, takers_of
 from clusters.embedded.errors import ApiError, NotFound
 from clusters.embedded.lifecycle import rfc3339
@@ -13,7 +17,6 @@ from clusters.embedded.resources import PODS, REPLICA_SETS, Obj, Resource
 
 Key = tuple[str, str]
 _DELETION_COST: Final = "controller.kubernetes.io/pod-deletion-cost"
-_RETRY_SECONDS: Final = 5.0
 _AT_ONCE: Final = 500
 
 
@@ -45,7 +48,9 @@ class ReplicaSetController:
             failure = self._scale(wanted, active=active)
             active = [pod for pod in self._pods_of(wanted) if is_active(pod)]
         again = self._write_status(wanted, active=active, failure=failure)
-        return _RETRY_SECONDS if failure else again
+        if failure is not None and not in_ending_namespace(failure):
+            raise failure
+        return again
 
     def _pods_of(self, owner: Obj) -> list[Obj]:
         return claim(self._registry, PODS, owner=owner, kind=REPLICA_SETS)
@@ -91,20 +96,27 @@ class ReplicaSetController:
         }
         status = {key: value for key, value in status.items() if value or key == "replicas"}
         if failure is not None:
-            condition = {
-                "type": "ReplicaFailure",
-                "status": "True",
-                "reason": "FailedCreate",
-                "message": failure.message,
-            }
-            old = (current.get("status") or {}).get("conditions") or []
-            status["conditions"] = merge_conditions(old, wanted=[condition], now=rfc3339(now))
+            status["conditions"] = _failed(current, failure, now=rfc3339(now))
         if status != current.get("status"):
             self._registry.update_status(REPLICA_SETS, {**current, "status": status})
         return min((wait for wait in waits if wait), default=None)
 
     def _tell(self, owner: Obj, kind: str, reason: str, message: str) -> None:
         self._registry.record_event(owner, type=kind, reason=reason, message=message, component=self.name)
+
+
+def _failed(current: Obj, failure: ApiError, *, now: str) -> list[Obj]:
+    """The conditions with ReplicaFailure; what the first refusal said stays until pods are made again."""
+    old = (current.get("status") or {}).get("conditions") or []
+    if any(condition["type"] == "ReplicaFailure" for condition in old):
+        return list(old)
+    told = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": failure.message}
+    return [*old, {**told, "lastTransitionTime": now}]
+
+
+def in_ending_namespace(error: ApiError) -> bool:
+    causes = (error.details or {}).get("causes") or ()
+    return any(cause.get("reason") == "NamespaceTerminating" for cause in causes)
 
 
 def is_active(pod: Obj) -> bool:

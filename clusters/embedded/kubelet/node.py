@@ -18,6 +18,7 @@ from clusters.embedded.resources import CONFIG_MAPS, SECRETS, Obj
 
 NODE_NAME: Final = "local"
 ISOLATION_ANNOTATION: Final = "slipway.dev/isolation"
+MEMORY_ANNOTATION: Final = "slipway.dev/memory-limits"  # enforced, or none
 _EFFECTS: Final = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
 
@@ -168,7 +169,9 @@ def _disk_bytes() -> int:
     return disk.f_blocks * disk.f_frsize
 
 
-def node_object(plan: Plan, *, capacity: Mapping[str, str], isolation: Isolation, address: str, now: str) -> Obj:
+def node_object(
+    plan: Plan, *, capacity: Mapping[str, str], annotations: Mapping[str, str], address: str, now: str
+) -> Obj:
     """The Node as the API shows it; ready from the start."""
     machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
     condition = {"lastHeartbeatTime": now, "lastTransitionTime": now}
@@ -193,7 +196,7 @@ def node_object(plan: Plan, *, capacity: Mapping[str, str], isolation: Isolation
         "metadata": {
             "name": plan.name,
             "labels": labels,
-            "annotations": {ISOLATION_ANNOTATION: isolation.word},
+            "annotations": dict(annotations),
         },
         "spec": {"taints": [dict(taint) for taint in plan.taints]} if plan.taints else {},
         "status": {

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from clusters.embedded.kubelet.node import Node, node_object, now_text
+from clusters.embedded.kubelet.node import ISOLATION_ANNOTATION, MEMORY_ANNOTATION, Node, node_object, now_text
 from clusters.embedded.resources import LEASES, NODES, Obj
 
 _NAMESPACE: Final = "kube-node-lease"
@@ -12,8 +12,12 @@ LEASE_SECONDS: Final = 40
 def register(node: Node) -> None:
     """Write the Node, ready; what others wrote on it (labels, taints, extended resources) stays."""
     registry = node.registry
+    annotations = {
+        ISOLATION_ANNOTATION: node.isolation.word,
+        MEMORY_ANNOTATION: "none" if node.memory_cgroup is None else "enforced",
+    }
     wanted = node_object(
-        node.plan, capacity=node.allocatable, isolation=node.isolation, address=node.address, now=now_text()
+        node.plan, capacity=node.allocatable, annotations=annotations, address=node.address, now=now_text()
     )
     old = registry.find(NODES, None, node.name)
     if old is None:

@@ -96,8 +96,8 @@ def _seconds(moment: str) -> str:
     return moment.partition(".")[0] + "Z" if "." in moment else moment
 
 
-def phase_of(reports: Sequence[ContainerReport], *, restart_policy: str) -> str:
-    """Pending, Running, Succeeded or Failed, by the containers' states."""
+def phase_of(reports: Sequence[ContainerReport], *, restart_policy: str, ending: bool = False) -> str:
+    """Pending, Running, Succeeded or Failed, by the containers' states; in a pod that ends nothing is restarted."""
     inits = [report for report in reports if report.init and not report.sidecar]
     mains = [report for report in reports if not report.init]
     for report in inits:
@@ -108,11 +108,11 @@ def phase_of(reports: Sequence[ContainerReport], *, restart_policy: str) -> str:
     if any(isinstance(report.state, Waiting) and report.last is None for report in mains):
         return "Pending"
     ended = [report.state for report in mains if isinstance(report.state, Terminated)]
-    if len(ended) < len(mains) or restart_policy == "Always":
+    if len(ended) < len(mains) or (restart_policy == "Always" and not ending):
         return "Running"
     if all(state.exit_code == 0 for state in ended):
         return "Succeeded"
-    return "Failed" if restart_policy == "Never" else "Running"
+    return "Failed" if restart_policy == "Never" or ending else "Running"
 
 
 def pod_status(
@@ -120,7 +120,8 @@ def pod_status(
 ) -> Obj:
     """The whole status; keeps what others wrote and the times of conditions that did not change."""
     old: Obj = pod.get("status") or {}
-    phase = phase_of(reports, restart_policy=pod["spec"].get("restartPolicy", "Always"))
+    ending = "deletionTimestamp" in pod["metadata"]
+    phase = phase_of(reports, restart_policy=pod["spec"].get("restartPolicy", "Always"), ending=ending)
     status: Obj = {
         **old,
         "phase": phase,

@@ -20,8 +20,10 @@ from clusters.embedded.lifecycle import rfc3339
 from clusters.embedded.rbac import Attributes
 from clusters.embedded.resources import CERTIFICATE_SIGNING_REQUESTS, Obj, copied_object
 from clusters.embedded.server import answer
+from clusters.embedded.server.body import read_object
 from clusters.embedded.server.context import CONTEXT
-from clusters.embedded.server.request import USER, Asked, dry_run, field_manager, read_object
+from clusters.embedded.server.options import dry_run, field_manager
+from clusters.embedded.server.request import USER, Asked
 
 SIGNER: Final = "kubernetes.io/kube-apiserver-client"
 _LONGEST: Final = 365 * 24 * 3600
@@ -71,7 +73,8 @@ async def approve(request: web.Request, asked: Asked) -> web.StreamResponse:
             lasts=timedelta(seconds=min(new["spec"].get("expirationSeconds") or _LONGEST, _LONGEST)),
         )
         status["certificate"] = base64.b64encode(signed).decode()
-    made = context.registry.update_status(asked.resource, {**new, "status": status})
+    signed_or_not = {**new, "status": status}
+    made = context.registry.update(asked.resource, signed_or_not, subresource="status", dry_run=dry_run(request))
     await context.registry.committed()
     return answer.one(request, CERTIFICATE_SIGNING_REQUESTS, made)
 

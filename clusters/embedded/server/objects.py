@@ -1,33 +1,30 @@
 """The verbs on objects: get, list, create, update, patch, apply, delete."""
 
-import base64
-import json
 from typing import Any, Final
 
 from aiohttp import web
 
 from clusters.embedded import patch as patches
 from clusters.embedded import selectors
-from clusters.embedded.errors import ApiError, BadRequest, Gone, NotFound
+from clusters.embedded.errors import BadRequest, NotFound
 from clusters.embedded.journal import Stored, encode
 from clusters.embedded.rbac import Attributes
-from clusters.embedded.registry import Admission, Guard, How, Registry
+from clusters.embedded.registry import Admission, Guard, How, UnknownFields
 from clusters.embedded.resources import Obj
 from clusters.embedded.schemas.kinds import shape_of
 from clusters.embedded.server import answer
+from clusters.embedded.server.body import read_any, read_object
 from clusters.embedded.server.context import CONTEXT
-from clusters.embedded.server.request import (
-    USER,
-    Asked,
-    decode,
-    decode_any,
+from clusters.embedded.server.options import (
+    apply_manager,
+    check_patch,
     dry_run,
     field_manager,
-    flag,
-    number,
-    read_object,
+    undeclared_fields,
     unknown_fields,
 )
+from clusters.embedded.server.paging import read_page
+from clusters.embedded.server.request import USER, Asked, flag, number
 
 APPLY: Final = "application/apply-patch+yaml"
 _PROPAGATIONS: Final = ("Background", "Foreground", "Orphan")
@@ -47,10 +44,7 @@ async def get(request: web.Request, asked: Asked) -> web.StreamResponse:
 async def list_(request: web.Request, asked: Asked) -> web.StreamResponse:
     registry = request.app[CONTEXT].registry
     await registry.committed()
-    _check_revision(request, registry)
-    matches = matcher(request, asked)
-    found = [s for s in registry.all_stored(asked.resource, asked.namespace) if matches(s)]
-    page, metadata = _page(request, registry, found)
+    page, metadata = read_page(request, asked, registry=registry, matches=matcher(request, asked))
     form = answer.form(request)
     if form.kind == "Table":
         objects = (stored.obj for stored in page)
@@ -79,48 +73,6 @@ def matcher(request: web.Request, asked: Asked) -> Any:
         return labels.matches(obj["metadata"].get("labels")) and fields.matches(obj)
 
     return matches
-
-
-def _check_revision(request: web.Request, registry: Registry) -> None:
-    asked = number(request, "resourceVersion")
-    if asked is not None and asked > registry.revision:
-        message = f"Too large resource version: {asked}, current: {registry.revision}"
-        raise ApiError(message, code=504, reason="Timeout")
-    if request.query.get("resourceVersionMatch") == "Exact" and asked != registry.revision:
-        raise Gone(f"The resourceVersion for the provided list is too old: {asked}, current: {registry.revision}")
-
-
-def _page(request: web.Request, registry: Registry, found: list[Stored]) -> tuple[list[Stored], Obj]:
-    """One page of the list and the list's metadata; the token says after which object to go on."""
-    revision, limit = str(registry.revision), number(request, "limit")
-    token = request.query.get("continue")
-    if token:
-        revision, after = _read_token(token)
-        found = [stored for stored in found if _place(stored) > after]
-    metadata: Obj = {"resourceVersion": revision}
-    if not limit or limit < 0 or len(found) <= limit:
-        return found, metadata
-    page = found[:limit]
-    words = json.dumps([revision, *_place(page[-1])]).encode()
-    metadata["continue"] = base64.urlsafe_b64encode(words).decode()
-    if not (request.query.get("labelSelector") or request.query.get("fieldSelector")):
-        metadata["remainingItemCount"] = len(found) - limit
-    return page, metadata
-
-
-def _place(stored: Stored) -> tuple[str, str]:
-    metadata = stored.obj["metadata"]
-    return metadata.get("namespace", ""), metadata["name"]
-
-
-def _read_token(token: str) -> tuple[str, tuple[str, str]]:
-    try:
-        revision, namespace, name = json.loads(base64.urlsafe_b64decode(token))
-    except ValueError as error:
-        raise BadRequest("continue key is not valid") from error
-    if not isinstance(revision, str):
-        raise Gone("The provided continue parameter is too old")
-    return revision, (namespace, name)
 
 
 async def create(request: web.Request, asked: Asked) -> web.StreamResponse:
@@ -166,7 +118,8 @@ async def patch(request: web.Request, asked: Asked) -> web.StreamResponse:
     if request.content_type == APPLY:
         return await _apply(request, asked)
     registry, resource = request.app[CONTEXT].registry, asked.resource
-    document = decode_any(await request.read(), content_type="application/json")
+    check_patch(request)
+    document = await read_any(request)
     change = patches.of_type(request.content_type, document, shape=shape_of(resource), custom=resource.custom)
     new = registry.patch(
         resource,
@@ -184,7 +137,7 @@ async def patch(request: web.Request, asked: Asked) -> web.StreamResponse:
 async def _apply(request: web.Request, asked: Asked) -> web.StreamResponse:
     registry, resource = request.app[CONTEXT].registry, asked.resource
     manager = apply_manager(request)
-    applied = decode(await request.read(), content_type="application/yaml")
+    applied = await read_object(request)
     new, made = registry.apply(
         resource,
         asked.namespace,
@@ -193,24 +146,14 @@ async def _apply(request: web.Request, asked: Asked) -> web.StreamResponse:
         manager=manager,
         force=flag(request, "force"),
         subresource=asked.subresource,
-        **_how(request),
+        **_how(request, unknown=undeclared_fields(resource, applied, namespace=asked.namespace)),
     )
     await registry.committed()
     return answer.one(request, resource, new, code=201 if made else 200)
 
 
-def apply_manager(request: web.Request) -> str:
-    """Who applies. Raises BadRequest: an owner must have a name."""
-    manager = request.query.get("fieldManager")
-    if not manager:
-        raise BadRequest(
-            'PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is required for apply patch'
-        )
-    return manager
-
-
-def _how(request: web.Request) -> How:
-    return {"dry_run": dry_run(request), "unknown": unknown_fields(request), "guard": _guard(request)}
+def _how(request: web.Request, *, unknown: UnknownFields | None = None) -> How:
+    return {"dry_run": dry_run(request), "unknown": unknown or unknown_fields(request), "guard": _guard(request)}
 
 
 def _guard(request: web.Request) -> Guard:
@@ -266,8 +209,7 @@ def _success(details: Obj) -> Obj:
 
 async def delete_options(request: web.Request) -> dict[str, Any]:
     """Registry.delete's arguments, from the body (DeleteOptions) and the query."""
-    body = await request.read()
-    options = decode(body, content_type=request.content_type) if body.strip() else {}
+    options = await read_object(request) if (await request.read()).strip() else {}
     grace = number(request, "gracePeriodSeconds")
     propagation = request.query.get("propagationPolicy") or options.get("propagationPolicy")
     if options.get("orphanDependents") and not propagation:

@@ -7,8 +7,10 @@ from clusters.embedded.errors import BadRequest, Conflict, NotImplementedHere, T
 from clusters.embedded.registry import Registry
 from clusters.embedded.resources import POD_DISRUPTION_BUDGETS, PODS, Obj, copied
 from clusters.embedded.server import answer
+from clusters.embedded.server.body import read_object
 from clusters.embedded.server.context import CONTEXT
-from clusters.embedded.server.request import Asked, dry_run, read_object
+from clusters.embedded.server.options import dry_run
+from clusters.embedded.server.request import Asked
 
 
 async def not_here(_request: web.Request, asked: Asked) -> web.StreamResponse:
@@ -26,7 +28,7 @@ async def bind(request: web.Request, asked: Asked) -> web.StreamResponse:
         raise Conflict.of(PODS, str(asked.name), why=why)
     pod = copied(old)
     pod["spec"]["nodeName"] = target["name"]
-    registry.update(PODS, pod)
+    registry.update(PODS, pod, dry_run=dry_run(request))
     await registry.committed()
     status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
     return answer.json(request, status, code=201)

@@ -1,22 +1,18 @@
-"""What a request asks for: path, query, body and headers, read once into `Asked`.
+"""What a request asks for: its path, read once into `Asked`, and simple values of its query.
 
 /api/v1/namespaces/team/pods/web-0/log      group "", version v1, namespace team, plural pods,
 /apis/apps/v1/deployments                   name web-0, subresource log, rest = what follows it
 """
 
-import json
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 from urllib.parse import unquote
 
-import yaml
 from aiohttp import web
 
-from clusters.embedded.errors import ApiError, BadRequest, NotFound, UnsupportedMediaType
+from clusters.embedded.errors import ApiError, BadRequest, NotFound
 from clusters.embedded.rbac import User
-from clusters.embedded.resources import Catalog, Obj, Resource
-from clusters.embedded.server import protobuf
+from clusters.embedded.resources import Catalog, Resource
 
 USER: Final = web.RequestKey("user", User)
 WARNINGS: Final = web.RequestKey("warnings", list[str])
@@ -79,61 +75,6 @@ def find_asked(place: Place, *, catalog: Catalog) -> Asked:
 
 def unknown_path() -> ApiError:
     return NotFound("the server could not find the requested resource")
-
-
-async def read_object(request: web.Request) -> Obj:
-    """The body as an object, from JSON, YAML or Kubernetes' protobuf."""
-    body = await request.read()
-    return decode(body, content_type=request.content_type)
-
-
-def decode(body: bytes, *, content_type: str) -> Obj:
-    if content_type == protobuf.MEDIA_TYPE:
-        return protobuf.decode_object(body)
-    if content_type.endswith("cbor"):
-        raise UnsupportedMediaType("the body of the request was in an unknown format - CBOR is not accepted")
-    found = decode_any(body, content_type=content_type)
-    if not isinstance(found, dict):
-        raise BadRequest("the body of the request is not an object")
-    return found
-
-
-def decode_any(body: bytes, *, content_type: str) -> Any:
-    try:
-        if content_type.endswith("yaml"):
-            return yaml.safe_load(body)
-        return json.loads(body)
-    except (ValueError, yaml.YAMLError) as error:
-        raise BadRequest(f"the object provided is unrecognized: {error}") from error
-
-
-def field_manager(request: web.Request) -> str:
-    """Who owns the fields this request writes: named, or the first word of the User-Agent."""
-    named = request.query.get("fieldManager")
-    if named:
-        return named
-    return request.headers.get("User-Agent", "unknown").split("/")[0][:128] or "unknown"
-
-
-def dry_run(request: web.Request) -> bool:
-    values = request.query.getall("dryRun", [])
-    if any(value != "All" for value in values):
-        raise BadRequest(f'invalid dryRun: supported values: "All", not {values[0]!r}')
-    return bool(values)
-
-
-def unknown_fields(request: web.Request) -> Callable[[list[str]], None]:
-    """What to do with fields the schema does not know, by `fieldValidation` (default: warn)."""
-    mode = request.query.get("fieldValidation", "Warn")
-
-    def tell(paths: list[str]) -> None:
-        words = [f'unknown field "{path}"' for path in paths]
-        if mode == "Strict":
-            raise BadRequest("strict decoding error: " + ", ".join(words))
-        if mode == "Warn":
-            request[WARNINGS].extend(words)
-
-    return tell
 
 
 def number(request: web.Request, name: str) -> int | None:

@@ -6,14 +6,16 @@ from aiohttp import web
 
 from clusters.embedded import auth
 from clusters.embedded.authorizer import Authorizer
-from clusters.embedded.causes import invalid
+from clusters.embedded.causes import Cause, invalid
 from clusters.embedded.errors import BadRequest, Invalid
 from clusters.embedded.lifecycle import rfc3339
 from clusters.embedded.rbac import Attributes, User
 from clusters.embedded.registry import Registry
 from clusters.embedded.resources import (
     BINDINGS,
+    LOCAL_SUBJECT_ACCESS_REVIEWS,
     PODS,
+    SELF_SUBJECT_ACCESS_REVIEWS,
     SELF_SUBJECT_RULES_REVIEWS,
     SERVICE_ACCOUNTS,
     TOKEN_REVIEWS,
@@ -21,8 +23,9 @@ from clusters.embedded.resources import (
     Resource,
 )
 from clusters.embedded.server import answer, pods
+from clusters.embedded.server.body import read_object
 from clusters.embedded.server.context import CONTEXT
-from clusters.embedded.server.request import USER, Asked, read_object
+from clusters.embedded.server.request import USER, Asked
 
 _TOKEN_REQUESTS: Final = Resource("authentication.k8s.io", "v1", "tokenrequests", "TokenRequest")
 _SHORTEST_TOKEN: Final = 600
@@ -42,25 +45,22 @@ async def review(request: web.Request, asked: Asked) -> web.StreamResponse:
     elif asked.resource.kind == "SelfSubjectReview":
         status = {"userInfo": _user_info(request[USER])}
     else:
-        user = request[USER]
-        if asked.resource.kind == "SubjectAccessReview":
-            user = _subject(spec)
-        status = _access_status(user, spec, context.authorizer)
+        status = _access_status(request[USER], spec, asked, context.authorizer)
     head = {"apiVersion": asked.resource.api_version, "kind": asked.resource.kind}
     metadata = {"creationTimestamp": None}
     return answer.json(request, {**head, "metadata": metadata, "spec": spec, "status": status}, code=201)
 
 
-def _subject(spec: Obj) -> User:
-    if not (spec.get("user") or spec.get("groups")):
-        raise BadRequest("at least one of user or group must be specified")
-    return User(spec.get("user", ""), groups=tuple(spec.get("groups") or ()))
-
-
-def _access_status(user: User, spec: Obj, authorizer: Authorizer) -> Obj:
+def _access_status(user: User, spec: Obj, asked: Asked, authorizer: Authorizer) -> Obj:
+    """Whether somebody may do something: the caller, or whom the review names. Raises Invalid."""
     wanted, path = spec.get("resourceAttributes") or {}, spec.get("nonResourceAttributes") or {}
-    if bool(wanted) == bool(path):
-        raise BadRequest("exactly one of resourceAttributes and nonResourceAttributes must be set")
+    causes = _wrong_attributes(wanted, path, asked)
+    if asked.resource != SELF_SUBJECT_ACCESS_REVIEWS:
+        user = User(spec.get("user", ""), groups=tuple(spec.get("groups") or ()))
+        if not (user.name or user.groups):
+            causes.append(invalid("spec.user", user.name, "at least one of user or group must be specified"))
+    if causes:
+        raise Invalid.of(asked.resource, "", causes)
     attributes = Attributes(
         (wanted or path).get("verb", ""),
         group=wanted.get("group", ""),
@@ -72,6 +72,23 @@ def _access_status(user: User, spec: Obj, authorizer: Authorizer) -> Obj:
     )
     allowed, reason = authorizer.decide(user, attributes)
     return {"allowed": allowed} | ({"reason": reason} if reason else {})
+
+
+def _wrong_attributes(wanted: Obj, path: Obj, asked: Asked) -> list[Cause]:
+    if not (wanted or path):
+        told = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
+        return [invalid("spec.resourceAttributes", None, told)]
+    if wanted and path:
+        told = "cannot be specified in combination with resourceAttributes"
+        return [invalid("spec.nonResourceAttributes", path, told)]
+    if asked.resource != LOCAL_SUBJECT_ACCESS_REVIEWS:
+        return []
+    if path:
+        return [invalid("spec.nonResourceAttributes", path, "disallowed on this kind of request")]
+    given = wanted.get("namespace", "")
+    if given != asked.namespace:
+        return [invalid("spec.resourceAttributes.namespace", given, "must match metadata.namespace")]
+    return []
 
 
 def _rules(user: User, spec: Obj, authorizer: Authorizer) -> Obj:

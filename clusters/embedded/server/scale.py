@@ -16,17 +16,11 @@ from clusters.embedded.errors import BadRequest, Invalid
 from clusters.embedded.resources import Obj
 from clusters.embedded.schemas.shapes import SCALE
 from clusters.embedded.server import answer
+from clusters.embedded.server.body import read_any, read_object
 from clusters.embedded.server.context import CONTEXT
-from clusters.embedded.server.objects import APPLY, apply_manager
-from clusters.embedded.server.request import (
-    Asked,
-    decode,
-    decode_any,
-    dry_run,
-    field_manager,
-    flag,
-    read_object,
-)
+from clusters.embedded.server.objects import APPLY
+from clusters.embedded.server.options import apply_manager, dry_run, field_manager
+from clusters.embedded.server.request import Asked, flag
 
 
 def scale_of(obj: Obj) -> Obj:
@@ -56,14 +50,14 @@ async def update(request: web.Request, asked: Asked) -> web.StreamResponse:
 async def patch(request: web.Request, asked: Asked) -> web.StreamResponse:
     if request.content_type == APPLY:
         return await _apply(request, asked)
-    document = decode_any(await request.read(), content_type="")
+    document = await read_any(request)
     return await _write(request, asked, patches.of_type(request.content_type, document, shape=SCALE, custom=False))
 
 
 async def _apply(request: web.Request, asked: Asked) -> web.StreamResponse:
     """An applied Scale is an applied `spec.replicas`."""
     registry, resource = request.app[CONTEXT].registry, asked.resource
-    scale = decode(await request.read(), content_type="application/yaml")
+    scale = await read_object(request)
     wanted = {"apiVersion": resource.api_version, "kind": resource.kind, "spec": {"replicas": _replicas(scale, asked)}}
     obj, _ = registry.apply(
         resource,

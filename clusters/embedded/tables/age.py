@@ -16,6 +16,11 @@ def duration(start: str, end: str) -> str:
     return _words(int((last - first).total_seconds()))
 
 
+def length(seconds: int) -> str:
+    """So many seconds."""
+    return _words(seconds)
+
+
 def _read(moment: str | None) -> datetime | None:
     try:
         return datetime.fromisoformat(moment) if moment else None

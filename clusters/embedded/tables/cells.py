@@ -10,7 +10,7 @@ from typing import Any, Final
 from clusters.embedded import selectors
 from clusters.embedded.conditions import find_condition, is_true
 from clusters.embedded.resources import Obj, value_at
-from clusters.embedded.tables.age import age, duration
+from clusters.embedded.tables.age import age, duration, length
 
 _MODES: Final = {
     "ReadWriteOnce": "RWO",
@@ -176,6 +176,17 @@ def _used(obj: Obj, *, limits: bool) -> str:
 
 
 # --- Rights ---------------------------------------------------------------------------------------
+
+
+def lasting(seconds: int | None, _now: datetime) -> str:
+    return "" if seconds is None else length(seconds)
+
+
+def request_state(status: Obj | None, _now: datetime) -> str:
+    types = {condition.get("type") for condition in value_at(status, "conditions") or ()}
+    words = "Denied" if "Denied" in types else "Approved" if "Approved" in types else "Pending"
+    issued = ",Issued" if value_at(status, "certificate") else ""
+    return words + (",Failed" if "Failed" in types else "") + issued
 
 
 def users(subjects: list[Obj] | None, _now: datetime) -> str:

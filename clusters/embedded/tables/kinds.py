@@ -26,6 +26,8 @@ COLUMNS: Final[dict[str, str]] = {
     "Port(s)=spec.ports|service_ports?<none>, Age, Selector*=spec.selector|pairs?<none>",
     "endpointslices.discovery.k8s.io": "AddressType=addressType, Ports=ports|slice_ports?<unset>, "
     "Endpoints=endpoints|slice_addresses?<unset>, Age",
+    "certificatesigningrequests.certificates.k8s.io": "Age, SignerName=spec.signerName?<none>, "
+    "Requestor=spec.username, RequestedDuration=spec.expirationSeconds|lasting?<none>, Condition=status|request_state",
     "nodes": "Status=|node_state, Roles=metadata.labels|roles?<none>, Age, Version=status.nodeInfo.kubeletVersion, "
     "Internal-IP*=status.addresses|internal_ip?<none>, External-IP*=?<none>, "
     "OS-Image*=status.nodeInfo.osImage?<unknown>, Kernel-Version*=status.nodeInfo.kernelVersion?<unknown>, "

@@ -167,7 +167,7 @@ def test_a_scheduled_pod_goes_gracefully_and_an_unscheduled_one_at_once(registry
 
 def test_a_deletion_meant_for_another_object_of_that_name_is_refused(registry: Registry) -> None:
     registry.create(CONFIG_MAPS, config("a"), namespace="default")
-    with pytest.raises(errors.Conflict, match="Precondition failed: UID"):
+    with pytest.raises(errors.Conflict, match="the UID in the precondition"):
         registry.delete(CONFIG_MAPS, "default", "a", preconditions_uid="another")
     assert registry.find(CONFIG_MAPS, "default", "a") is not None
 
@@ -337,3 +337,28 @@ def test_a_value_of_the_wrong_type_is_refused_as_go_would(registry: Registry) ->
     obj["spec"]["replicas"] = "three"
     with pytest.raises(errors.BadRequest, match="cannot unmarshal string into Go struct field"):
         registry.create(DEPLOYMENTS, obj, namespace="default")
+
+
+# --- What was -----------------------------------------------------------------------------------------
+
+
+def test_a_kind_is_seen_as_it_was_at_a_revision(registry: Registry) -> None:
+    for name in ("a", "b"):
+        registry.create(CONFIG_MAPS, config(name), namespace="default")
+    then = registry.revision
+    registry.update(CONFIG_MAPS, {**registry.get(CONFIG_MAPS, "default", "a"), "data": {"word": "new"}})
+    registry.update(CONFIG_MAPS, {**registry.get(CONFIG_MAPS, "default", "a"), "data": {"word": "newer"}})
+    registry.delete(CONFIG_MAPS, "default", "b")
+    registry.create(CONFIG_MAPS, config("b"), namespace="default")
+    registry.create(CONFIG_MAPS, config("c"), namespace="default")
+
+    def seen(revision: int | None) -> dict[str, str]:
+        found = registry.all_stored(CONFIG_MAPS, "default", revision=revision)
+        return {each.obj["metadata"]["name"]: each.obj["metadata"]["resourceVersion"] for each in found}
+
+    assert seen(then) == {"a": str(then - 1), "b": str(then)}
+    assert list(seen(then + 3)) == ["a"]
+    assert seen(registry.revision) == seen(None)
+    registry.compact()
+    with pytest.raises(errors.Gone):
+        seen(then)
