@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conformance.conftest import Cluster, Kubectl
+from tests.conformance.test_scheduling import until_unschedulable
 from tests.conformance.test_services import SLICES, server, service, until_endpoints
 from tests.conformance.world import Obj, Place, condition, is_ready
 
@@ -57,6 +58,27 @@ def test_affinity_chooses_among_nodes(cluster: Cluster, place: Place, workers: l
     required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}
     place.run("web", spec={"affinity": {"nodeAffinity": required}})
     assert node_of(place.until_ready("web")) != workers[0]
+
+
+@pytest.mark.needs("patch", "nodes/status")
+def test_a_node_takes_as_many_pods_as_it_has_of_a_resource_of_its_own(
+    cluster: Cluster, place: Place, workers: list[str]
+) -> None:
+    """As a device plug-in gives it, such as nvidia.com/gpu."""
+    node, name = f"/api/v1/nodes/{workers[-1]}/status", f"example.org/{place.name}"
+    cluster.admin.patch(node, {"status": {"capacity": {name: "1"}, "allocatable": {name: "1"}}})
+    try:
+        wanted = {"resources": {"limits": {name: "1"}}}
+        place.run("first", **wanted)
+        assert node_of(place.until_ready("first")) == workers[-1]
+        place.run("second", **wanted)
+        told = until_unschedulable(place, "second")
+        assert told.startswith(f"0/{len(cluster.nodes())} nodes are available: ")
+        assert f"Insufficient {name}" in told
+        place.caller.delete(place.path("pods", "first"))
+        assert node_of(place.until_ready("second")) == workers[-1]
+    finally:
+        cluster.admin.patch(node, {"status": {"capacity": {name: None}, "allocatable": {name: None}}})
 
 
 def test_a_cordoned_node_keeps_its_pods_and_gets_no_more(

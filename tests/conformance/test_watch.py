@@ -1,12 +1,15 @@
 """Watches: every change once and in order, from any point still remembered."""
 
+import signal
 import threading
 import time
+from contextlib import suppress
 
 import pytest
+import urllib3
 
 from tests.conformance.conftest import Cluster, EmbeddedCluster, connect
-from tests.conformance.world import Place, config, names
+from tests.conformance.world import Obj, Place, config, names
 
 
 def test_changes_come_in_order_with_the_state_after_each(place: Place) -> None:
@@ -107,6 +110,27 @@ def test_a_version_of_the_future_is_waited_for_or_refused_in_time(cluster: Clust
     found = place.caller.ask("GET", place.path("configmaps"), query=query)
     assert (found.code, found.body["reason"]) == (504, "Timeout")
     assert "Too large resource version" in found.message
+
+
+def test_nothing_that_was_answered_is_lost_when_the_server_is_killed(restartable: EmbeddedCluster) -> None:
+    caller = connect(restartable.kubeconfig)
+    path = "/api/v1/namespaces/default/configmaps"
+    since = caller.get(path)["metadata"]["resourceVersion"]
+    seen: list[Obj] = []
+    with caller.watch(path, resourceVersion=since) as events:
+        made = [caller.create(path, config(f"c-{number}")) for number in range(5)]
+        restartable.stop(signal.SIGKILL)
+        with suppress(urllib3.exceptions.HTTPError):
+            seen += (event["object"] for event in events)
+    restartable.start()
+    assert seen == made[: len(seen)]
+    kept = caller.get(path)
+    assert [each for each in kept["items"] if each["metadata"]["name"].startswith("c-")] == made
+    assert int(kept["metadata"]["resourceVersion"]) >= int(made[-1]["metadata"]["resourceVersion"])
+    with caller.watch(path, resourceVersion=kept["metadata"]["resourceVersion"]) as events:
+        later = caller.create(path, config("later"))
+        assert next(events)["object"] == later
+    assert int(later["metadata"]["resourceVersion"]) > int(kept["metadata"]["resourceVersion"])
 
 
 def test_a_watch_goes_on_after_the_server_was_gone(restartable: EmbeddedCluster) -> None:

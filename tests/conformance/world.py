@@ -132,9 +132,10 @@ class Caller:
             time.sleep(LOOK)
 
     def may(self, verb: str, resource: str, *, namespace: str = "") -> bool:
-        """Whether an access review allows it; `resource` is plural.group."""
-        plural, _, group = resource.partition(".")
-        wanted = {"verb": verb, "resource": plural, "group": group, "namespace": namespace}
+        """Whether an access review allows it; `resource` is plural[/subresource][.group]."""
+        named, _, group = resource.partition(".")
+        plural, _, part = named.partition("/")
+        wanted = {"verb": verb, "resource": plural, "subresource": part, "group": group, "namespace": namespace}
         path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
         return bool(self.create(path, {"spec": {"resourceAttributes": wanted}})["status"]["allowed"])
 

@@ -126,7 +126,12 @@ class Runner:
     def _retry_delay(self, key: Hashable) -> float:
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
-        return float(min(_FIRST_RETRY * 2**failures, _LONGEST_RETRY))
+        return retry_delay(failures)
+
+
+def retry_delay(failures: int) -> float:
+    """Seconds to wait after so many failures in a row (pure)."""
+    return min(_FIRST_RETRY * 2.0 ** min(failures, 32), _LONGEST_RETRY)
 
 
 class Runners:
