@@ -23,7 +23,7 @@ from typing import Any
 import aiohttp
 import uvloop
 
-from clusters.embedded.relay import Listener
+from clusters.embedded.listener import Listener
 
 ROOT = Path(__file__).resolve().parents[1]
 PODS, WATCHERS, CHANGES = 5_000, 50, 400

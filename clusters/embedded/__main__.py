@@ -11,7 +11,8 @@ from pathlib import Path
 import uvloop
 
 from clusters.embedded.addresses import AddressesExhaustedError
-from clusters.embedded.cluster import Cluster, ClusterError, Options, end_all, ready_line
+from clusters.embedded.cluster import Cluster, Options, ready_line
+from clusters.embedded.data import ClusterError, end_all
 from clusters.embedded.images import SELF
 from clusters.embedded.kubelet.isolation import NONE
 from clusters.embedded.kubelet.node import Plan, plans_for

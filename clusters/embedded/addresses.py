@@ -110,6 +110,18 @@ def is_claimed(number: int) -> bool:
     return claim is None
 
 
+def may_listen(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except PermissionError:
+            return False
+        except OSError:
+            return True  # taken, by our own relay: so it may be used
+    return True
+
+
 class PodAddresses:
     """Gives out pod addresses in turn. The pods themselves hold what is taken."""
 

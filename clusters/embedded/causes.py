@@ -11,10 +11,6 @@ def invalid(field: str, value: Any, why: str) -> Cause:
     return {"reason": "FieldValueInvalid", "message": message, "field": field}
 
 
-def forbidden(field: str, why: str) -> Cause:
-    return {"reason": "FieldValueForbidden", "message": f"Forbidden: {why}", "field": field}
-
-
 def required(field: str, why: str = "") -> Cause:
     message = "Required value" + (f": {why}" if why else "")
     return {"reason": "FieldValueRequired", "message": message, "field": field}
@@ -24,6 +20,10 @@ def unsupported(field: str, value: Any, choices: tuple[str, ...]) -> Cause:
     supported = ", ".join(json.dumps(choice) for choice in choices)
     message = f"Unsupported value: {json.dumps(value)}: supported values: {supported}"
     return {"reason": "FieldValueNotSupported", "message": message, "field": field}
+
+
+def forbidden(field: str, why: str) -> Cause:
+    return {"reason": "FieldValueForbidden", "message": f"Forbidden: {why}", "field": field}
 
 
 def duplicate(field: str, value: Any) -> Cause:

@@ -1,4 +1,4 @@
-"""One whole cluster in one event loop: opened, served, closed. See the README of the package for what it has.
+"""One whole cluster in one event loop: opened, served, closed (what it has: docs/embedded.md).
 
     lock DIR -> addresses -> store, registry -> certificates, tokens -> isolation -> kubelet looks at what is left
     -> API server -> controllers, scheduler, relay -> kubelet starts pods -> kubeconfig written: ready
@@ -8,22 +8,20 @@ containers go on, and the next start takes them over.
 """
 
 import contextlib
-import fcntl
 import json
 import logging
-import os
-import re
 import shutil
-import socket
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Final, TextIO
+from typing import TextIO
+
+from aiohttp import web
 
 from clusters.embedded import auth, services, tls
-from clusters.embedded.addresses import Block, claim_block, is_claimed
+from clusters.embedded.addresses import Block, claim_block, is_claimed, may_listen
 from clusters.embedded.controllers.admission import admission_functions
 from clusters.embedded.controllers.deployments import DeploymentController
 from clusters.embedded.controllers.endpoint_slices import EndpointSliceController
@@ -35,17 +33,17 @@ from clusters.embedded.controllers.nodes import NodeController
 from clusters.embedded.controllers.quotas import QuotaController
 from clusters.embedded.controllers.replica_sets import ReplicaSetController
 from clusters.embedded.controllers.volumes import LocalVolumeController, claimed_directory, ensure_storage_class
+from clusters.embedded.data import alias_without_spaces, lock_data
 from clusters.embedded.faults import Faults
 from clusters.embedded.images import ImageStore
 from clusters.embedded.kubeconfig import write_kubeconfig
 from clusters.embedded.kubelet.cgroups import find_memory_cgroup, remove_cgroups, sweep_cgroups
 from clusters.embedded.kubelet.environment import ConfigError
 from clusters.embedded.kubelet.isolation import detect_isolation
-from clusters.embedded.kubelet.kubelet import end_containers
 from clusters.embedded.kubelet.kubelets import Kubelets
 from clusters.embedded.kubelet.node import BackOff, Isolation, Node, Plan, machine_resources
 from clusters.embedded.notices import notices
-from clusters.embedded.private_files import open_private, write_private
+from clusters.embedded.private_files import write_private
 from clusters.embedded.registry import Registry
 from clusters.embedded.relay import Relay
 from clusters.embedded.resources import SERVICE_ACCOUNTS, Obj
@@ -54,12 +52,6 @@ from clusters.embedded.server import Server, build_app, serve
 from clusters.embedded.store import Store
 
 log = logging.getLogger(__name__)
-
-_END_SECONDS: Final = 5.0
-
-
-class ClusterError(Exception):
-    """The cluster cannot be opened; the message is one sentence for the user."""
 
 
 @dataclass(frozen=True)
@@ -160,18 +152,9 @@ class Cluster:
         return authenticator, token
 
     def _make_nodes(self, isolation: Isolation, *, authenticator: auth.Authenticator) -> list[Node]:
-        def token(pod: Obj, audience: str, seconds: int) -> str:
-            namespace, name = pod["metadata"]["namespace"], pod["spec"].get("serviceAccountName", "default")
-            account = self.registry.find(SERVICE_ACCOUNTS, namespace, name)
-            if account is None:
-                raise ConfigError(f'serviceaccount "{name}" not found')
-            audiences = (audience,) if audience else (auth.AUDIENCE,)
-            return authenticator.issue(account, seconds=seconds, audiences=audiences, pod=pod)[0]
-
-        def claimed(namespace: str, claim: str) -> Path | None:
-            return claimed_directory(self.registry, data, namespace=namespace, claim=claim)
-
-        data = self._data_for_pods(isolation)
+        data = self.data.resolve()
+        if not isolation.namespaces and (alias := alias_without_spaces(data)) is not None:
+            self._alias, data = alias.parent, alias
         images = ImageStore(data / "images", given=self.options.images)
         images.directory.mkdir(exist_ok=True)
         first = Node(
@@ -183,9 +166,9 @@ class Cluster:
             images=images,
             isolation=isolation,
             allocatable=machine_resources(cpus=self.options.cpus, memory=self.options.memory),
-            token=token,
+            token=partial(_issue_token, self.registry, authenticator),
             ca_certificate=self._ca_certificate,
-            claimed=claimed,
+            claimed=partial(_claimed_directory, self.registry, data),
             api_address=self._api_address,
             back_off=self.options.back_off,
             memory_cgroup=self._cgroup,
@@ -201,15 +184,6 @@ class Cluster:
             )
             for index, plan in enumerate(self.options.nodes)
         ]
-
-    def _data_for_pods(self, isolation: Isolation) -> Path:
-        """DIR; without namespaces a path without spaces, because it is put into the pods' shell commands."""
-        data = self.data.resolve()
-        if isolation.namespaces or not re.search(r"\s", str(data)):
-            return data
-        self._alias = Path(tempfile.mkdtemp(prefix="slipway-"))
-        (self._alias / "data").symlink_to(data)
-        return self._alias / "data"
 
     def _ca_certificate(self) -> str:
         return self.identity.authority.read_text()
@@ -235,7 +209,7 @@ class Cluster:
             LocalVolumeController(self.registry, data=self.data.resolve()),
         ]
 
-    async def _serve(self, app: object) -> Server:
+    async def _serve(self, app: web.Application) -> Server:
         """On the port asked for; with 0 on the one it had last time, if that is free."""
         remembered = self.data / "port"
         ports = [self.options.port]
@@ -244,7 +218,7 @@ class Cluster:
                 ports.insert(0, int(remembered.read_text()))
         for port in ports:
             try:
-                server = await serve(app, identity=self.identity, host=self.options.host, port=port)  # type: ignore[arg-type]
+                server = await serve(app, identity=self.identity, host=self.options.host, port=port)
             except OSError:
                 if port == ports[-1]:
                     raise
@@ -271,41 +245,18 @@ class Cluster:
         self._lock.close()
 
 
-def lock_data(data: Path) -> TextIO:
-    """Hold the directory for this process. Raises ClusterError when another one does."""
-    lock = open_private(data / "lock")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.seek(0)
-        holder = lock.read().strip() or "unknown"
-        lock.close()
-        raise ClusterError(f"a cluster is already running in {data} (process {holder})") from None
-    lock.truncate(0)
-    lock.write(f"{os.getpid()}\n")
-    lock.flush()
-    return lock
+def _issue_token(registry: Registry, authenticator: auth.Authenticator, pod: Obj, audience: str, seconds: int) -> str:
+    """A pod's ServiceAccount token. Raises ConfigError."""
+    namespace, name = pod["metadata"]["namespace"], pod["spec"].get("serviceAccountName", "default")
+    account = registry.find(SERVICE_ACCOUNTS, namespace, name)
+    if account is None:
+        raise ConfigError(f'serviceaccount "{name}" not found')
+    audiences = (audience,) if audience else (auth.AUDIENCE,)
+    return authenticator.issue(account, seconds=seconds, audiences=audiences, pod=pod)[0]
 
 
-async def end_all(data: Path) -> None:
-    """End the containers a dead cluster left behind. Raises ClusterError while one is alive."""
-    if not data.is_dir():
-        return
-    with lock_data(data):
-        await end_containers(list((data / "pods").glob("*")), grace=_END_SECONDS)
-        sweep_cgroups(is_claimed=is_claimed)
-
-
-def may_listen(host: str, port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except PermissionError:
-            return False
-        except OSError:
-            return True  # taken, by our own relay: so it may be used
-    return True
+def _claimed_directory(registry: Registry, data: Path, namespace: str, claim: str) -> Path | None:
+    return claimed_directory(registry, data, namespace=namespace, claim=claim)
 
 
 def ready_line(cluster: Cluster, *, seconds: float) -> str:

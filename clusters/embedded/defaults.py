@@ -8,6 +8,7 @@ import base64
 from collections.abc import Callable
 from typing import Any, Final
 
+from clusters.embedded.quantities import qos_class
 from clusters.embedded.resources import Obj, Resource
 from clusters.embedded.schemas import structural
 
@@ -115,22 +116,6 @@ def _requests_from_limits(container: Obj) -> None:
         resources.setdefault("requests", {}).setdefault(name, amount)
 
 
-def qos_class(spec: Obj) -> str:
-    """Guaranteed, Burstable or BestEffort, from requests and limits of cpu and memory."""
-    named = [c.get("resources") or {} for c in _containers(spec)]
-    said = [r for r in named for kind in ("requests", "limits") if r.get(kind)]
-    if not said:
-        return "BestEffort"
-    for resources in named:
-        limits = resources.get("limits") or {}
-        requests = {**limits, **(resources.get("requests") or {})}
-        if not {"cpu", "memory"} <= set(limits):
-            return "Burstable"
-        if any(requests[name] != limits[name] for name in ("cpu", "memory")):
-            return "Burstable"
-    return "Guaranteed"
-
-
 def _template(obj: Obj) -> Obj:
     spec: Obj = obj.setdefault("spec", {})
     template = spec.setdefault("template", {})
@@ -153,20 +138,6 @@ def _replica_set(obj: Obj) -> None:
     _fill(obj, status={"replicas": 0})
 
 
-def _stateful_set(obj: Obj) -> None:
-    spec = _template(obj)
-    _fill(spec, replicas=1, revisionHistoryLimit=10, podManagementPolicy="OrderedReady")
-    _fill(spec, updateStrategy={"type": "RollingUpdate", "rollingUpdate": {"partition": 0}})
-    _fill(obj, status={"replicas": 0, "availableReplicas": 0})
-
-
-def _daemon_set(obj: Obj) -> None:
-    spec = _template(obj)
-    _fill(spec, revisionHistoryLimit=10)
-    rolling = {"maxUnavailable": 1, "maxSurge": 0}
-    _fill(spec, updateStrategy={"type": "RollingUpdate", "rollingUpdate": rolling})
-
-
 def _job(obj: Obj) -> None:
     spec = _template(obj)
     _fill(spec, parallelism=1, backoffLimit=6, completionMode="NonIndexed", suspend=False)
@@ -185,14 +156,6 @@ def _job_selector(metadata: Obj, spec: Obj) -> None:
     for prefix in ("batch.kubernetes.io/", ""):
         labels.setdefault(f"{prefix}controller-uid", uid)
         labels.setdefault(f"{prefix}job-name", metadata["name"])
-
-
-def _cron_job(obj: Obj) -> None:
-    spec = obj.setdefault("spec", {})
-    _fill(spec, concurrencyPolicy="Allow", suspend=False)
-    _fill(spec, successfulJobsHistoryLimit=3, failedJobsHistoryLimit=1)
-    job = spec.setdefault("jobTemplate", {}).setdefault("spec", {})
-    pod_spec(job.setdefault("template", {}).setdefault("spec", {}))
 
 
 def _service(obj: Obj) -> None:
@@ -279,10 +242,7 @@ _KINDS: Final[dict[str, Callable[[Obj], None]]] = {
     "pods": _pod,
     "deployments.apps": _deployment,
     "replicasets.apps": _replica_set,
-    "statefulsets.apps": _stateful_set,
-    "daemonsets.apps": _daemon_set,
     "jobs.batch": _job,
-    "cronjobs.batch": _cron_job,
     "services": _service,
     "secrets": _secret,
     "namespaces": _namespace,

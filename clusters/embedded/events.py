@@ -8,7 +8,7 @@ Kubernetes' own programs do: from then on one Event counts them, and shows the l
 import hashlib
 from collections import OrderedDict
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 from clusters.embedded.lifecycle import rfc3339
 from clusters.embedded.resources import Obj
@@ -29,15 +29,6 @@ def event_for(
     now: datetime,
 ) -> Obj:
     metadata = obj["metadata"]
-    involved: dict[str, Any] = {
-        "apiVersion": obj.get("apiVersion", "v1"),
-        "kind": obj.get("kind", ""),
-        "name": metadata["name"],
-        "uid": metadata.get("uid", ""),
-        "resourceVersion": metadata.get("resourceVersion", ""),
-    }
-    if "namespace" in metadata:
-        involved["namespace"] = metadata["namespace"]
     at = rfc3339(now)
     return {
         "apiVersion": "v1",
@@ -46,7 +37,7 @@ def event_for(
             "name": _name(metadata, type, reason, message, component),
             "namespace": metadata.get("namespace", "default"),
         },
-        "involvedObject": involved,
+        "involvedObject": _reference(obj),
         "type": type,
         "reason": reason,
         "message": message,
@@ -58,6 +49,18 @@ def event_for(
         "eventTime": None,
         "count": 1,
     }
+
+
+def _reference(obj: Obj) -> Obj:
+    metadata = obj["metadata"]
+    reference = {
+        "apiVersion": obj.get("apiVersion", "v1"),
+        "kind": obj.get("kind", ""),
+        "name": metadata["name"],
+        "uid": metadata.get("uid", ""),
+        "resourceVersion": metadata.get("resourceVersion", ""),
+    }
+    return reference | ({"namespace": metadata["namespace"]} if "namespace" in metadata else {})
 
 
 def _name(metadata: Obj, *told: str) -> str:

@@ -12,6 +12,8 @@ import uuid
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from clusters.embedded.causes import required
+from clusters.embedded.conditions import has_ended
 from clusters.embedded.errors import BadRequest, Conflict, Invalid
 from clusters.embedded.resources import NAMESPACES, NODES, PODS, Obj, Resource, copied, copied_object
 
@@ -46,12 +48,7 @@ def for_create(resource: Resource, obj: Obj, *, namespace: str | None, now: date
         suffix = "".join(random.choices(_SUFFIX, k=5))  # noqa: S311 -- a name, not a secret
         metadata["name"] = str(metadata["generateName"])[:58] + suffix
     if not metadata.get("name"):
-        cause = {
-            "reason": "FieldValueRequired",
-            "message": "Required value: name or generateName is required",
-            "field": "metadata.name",
-        }
-        raise Invalid.of(resource, "", [cause])
+        raise Invalid.of(resource, "", [required("metadata.name", "name or generateName is required")])
     metadata["uid"] = str(uuid.uuid4())
     metadata["creationTimestamp"] = rfc3339(now)
     _drop_empty(metadata)
@@ -138,14 +135,8 @@ def check_preconditions(resource: Resource, old: Obj, wanted: Obj) -> None:
     for field, words in (("uid", "UID"), ("resourceVersion", "ResourceVersion")):
         value = wanted.get(field)
         if value and value != metadata[field]:
-            why = (
-                ""
-                if field == "resourceVersion"
-                else (
-                    f"Precondition failed: {words} in precondition: {value}, {words} in object meta: {metadata[field]}"
-                )
-            )
-            raise Conflict.of(resource, metadata["name"], why=why)
+            told = f"Precondition failed: {words} in precondition: {value}, {words} in object meta: {metadata[field]}"
+            raise Conflict.of(resource, metadata["name"], why="" if field == "resourceVersion" else told)
 
 
 def check_deletion(resource: Resource, old: Obj, *, uid: str | None, revision: str | None) -> None:
@@ -217,8 +208,7 @@ def may_vanish(resource: Resource, obj: Obj) -> bool:
 def _grace(resource: Resource, old: Obj, *, asked: int | None) -> int:
     if resource != PODS:
         return 0
-    ended = (old.get("status") or {}).get("phase") in {"Succeeded", "Failed"}
-    if not old["spec"].get("nodeName") or ended:
+    if not old["spec"].get("nodeName") or has_ended(old):
         return 0
     if asked is not None:
         return max(asked, 0)

@@ -11,6 +11,7 @@ only repeated in the message. Windows, AppArmor and SELinux have no rule here: n
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
+from clusters.embedded.causes import invalid
 from clusters.embedded.errors import Forbidden, Invalid
 from clusters.embedded.notices import warn
 from clusters.embedded.registry import Admission, Registry
@@ -269,13 +270,11 @@ def _template(obj: Obj) -> Obj | None:
     spec = obj.get("spec")
     if not isinstance(spec, dict) or obj.get("kind") not in _WORKLOADS:
         return None
-    if "jobTemplate" in spec:
-        spec = (spec["jobTemplate"] or {}).get("spec") or {}
     template = spec.get("template")
     return template if isinstance(template, dict) else None
 
 
-_WORKLOADS: Final = frozenset({"Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job", "CronJob"})
+_WORKLOADS: Final = frozenset({"Deployment", "ReplicaSet", "Job"})
 
 
 def _version(labels: Obj, mode: str) -> str:
@@ -285,11 +284,7 @@ def _version(labels: Obj, mode: str) -> str:
 def _check_labels(namespace: Obj) -> None:
     labels = namespace["metadata"].get("labels") or {}
     wrong = [
-        {
-            "reason": "FieldValueInvalid",
-            "message": f'Invalid value: "{labels[key]}": must be one of {", ".join(LEVELS)}',
-            "field": f"metadata.labels[{key}]",
-        }
+        invalid(f"metadata.labels[{key}]", labels[key], f"must be one of {', '.join(LEVELS)}")
         for key in (f"{_PREFIX}{mode}" for mode in ("enforce", "audit", "warn"))
         if key in labels and labels[key] not in LEVELS
     ]

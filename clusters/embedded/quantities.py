@@ -73,3 +73,15 @@ def container_requests(container: Mapping[str, Any]) -> dict[str, Any]:
     """Requests; a limit without a request is the request."""
     resources = container.get("resources") or {}
     return {**(resources.get("limits") or {}), **(resources.get("requests") or {})}
+
+
+def qos_class(spec: Mapping[str, Any]) -> str:
+    """Guaranteed, Burstable or BestEffort, by requests and limits of CPU and memory."""
+    containers = [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]
+    amounts = [(container_requests(c), (c.get("resources") or {}).get("limits") or {}) for c in containers]
+    measured = ("cpu", "memory")
+    if not any(name in requests or name in limits for requests, limits in amounts for name in measured):
+        return "BestEffort"
+    if all(limits.get(n) is not None and requests[n] == limits[n] for requests, limits in amounts for n in measured):
+        return "Guaranteed"
+    return "Burstable"

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any, Final
 
+from clusters.embedded.conditions import has_ended
 from clusters.embedded.errors import Forbidden
 from clusters.embedded.quantities import container_requests, format_quantity, parse_quantity, pod_requests
 from clusters.embedded.registry import Admission, Registry
@@ -26,7 +27,6 @@ from clusters.embedded.resources import (
 )
 
 Amounts = dict[str, Decimal]
-_ENDED: Final = frozenset({"Succeeded", "Failed"})
 _PLAIN: Final = ("cpu", "memory", "ephemeral-storage")
 _ONE: Final = Decimal(1)
 
@@ -38,7 +38,7 @@ def usage(resource: Resource, obj: Obj) -> Amounts:
         amounts[resource.plural] = _ONE
     if resource == PODS:
         amounts |= _pod_usage(obj["spec"])
-        if (obj.get("status") or {}).get("phase") in _ENDED:  # only its object still counts
+        if has_ended(obj):  # only its object still counts
             return {f"count/{PODS.plural}": _ONE}
     elif resource == SERVICES:
         amounts |= _service_usage(obj["spec"])

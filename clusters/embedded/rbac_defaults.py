@@ -14,8 +14,8 @@ _BOOTSTRAP: Final = {"kubernetes.io/bootstrapping": "rbac-defaults"}
 _READ: Final = ["get", "list", "watch"]
 _WRITE: Final = ["create", "delete", "deletecollection", "patch", "update"]
 _RBAC: Final = "rbac.authorization.k8s.io"
-_SCALED: Final = ["deployments", "replicasets", "statefulsets"]
-_WORKLOADS: Final = ["daemonsets", *_SCALED, *(f"{name}/scale" for name in _SCALED)]
+_SCALED: Final = ["deployments", "replicasets"]
+_WORKLOADS: Final = [*_SCALED, *(f"{name}/scale" for name in _SCALED)]
 _HEALTH: Final = ["/healthz", "/livez", "/readyz", "/version", "/version/"]
 
 
@@ -42,10 +42,10 @@ _VIEW: Final[list[Obj]] = [
     _rule("", ["bindings", "pods/log", "serviceaccounts"], _READ),
     _rule("", _with_status("persistentvolumeclaims", "pods", "resourcequotas", "services"), _READ),
     _rule("discovery.k8s.io", ["endpointslices"], _READ),
-    _rule("apps", ["controllerrevisions", *_WORKLOADS], _READ),
-    _rule("apps", [f"{name}/status" for name in ("daemonsets", "deployments", "replicasets", "statefulsets")], _READ),
+    _rule("apps", _WORKLOADS, _READ),
+    _rule("apps", [f"{name}/status" for name in _SCALED], _READ),
     _rule("autoscaling", _with_status("horizontalpodautoscalers"), _READ),
-    _rule("batch", _with_status("cronjobs", "jobs"), _READ),
+    _rule("batch", _with_status("jobs"), _READ),
     _rule("policy", _with_status("poddisruptionbudgets"), _READ),
     _rule("networking.k8s.io", [*_with_status("ingresses"), "networkpolicies"], _READ),
 ]
@@ -58,7 +58,7 @@ _EDIT: Final[list[Obj]] = [
     _rule("", ["pods/eviction", "serviceaccounts/token"], ["create"]),
     _rule("apps", _WORKLOADS, _WRITE),
     _rule("autoscaling", ["horizontalpodautoscalers"], _WRITE),
-    _rule("batch", ["cronjobs", "jobs"], _WRITE),
+    _rule("batch", ["jobs"], _WRITE),
     _rule("policy", ["poddisruptionbudgets"], _WRITE),
     _rule("networking.k8s.io", ["ingresses", "networkpolicies"], _WRITE),
     _rule("coordination.k8s.io", ["leases"], _READ + _WRITE),

@@ -28,6 +28,13 @@ def copied_object(obj: Obj) -> Obj:
     return copy
 
 
+def value_at(obj: Any, path: str) -> Any:
+    """What is at a dotted path, or None; the object itself at the empty one."""
+    for step in path.split(".") if path else ():
+        obj = obj.get(step) if isinstance(obj, dict) else None
+    return obj
+
+
 ALL_VERBS: Final = (
     "create",
     "delete",
@@ -95,30 +102,30 @@ class Catalog:
 
     def __init__(self, resources: tuple[Resource, ...] = ()) -> None:
         self._by_path: dict[tuple[str, str, str], Resource] = {}
+        self._by_key: dict[str, Resource] = {}
         self.revision = 0  # changes whenever the table does
         for resource in resources:
             self.add(resource)
 
     def add(self, resource: Resource) -> None:
         self._by_path[resource.group, resource.version, resource.plural] = resource
+        self._by_key.setdefault(resource.key, resource)
         self.revision += 1
 
     def remove(self, *, group: str, plural: str) -> None:
-        for path in [p for p in self._by_path if p[0] == group and p[2] == plural]:
-            del self._by_path[path]
+        kept = [resource for resource in self if (resource.group, resource.plural) != (group, plural)]
+        self._by_path.clear()
+        self._by_key.clear()
+        for resource in kept:
+            self.add(resource)
         self.revision += 1
 
     def find(self, group: str, *, version: str, plural: str) -> Resource | None:
         return self._by_path.get((group, version, plural))
 
-    def of_kind(self, api_version: str, *, kind: str) -> Resource | None:
-        """The resource whose objects carry this apiVersion and kind."""
-        matches = (r for r in self if r.kind == kind and r.api_version == api_version)
-        return next(matches, None)
-
     def of_key(self, key: str) -> Resource | None:
         """Some version of the resource whose objects are kept under `key`; the first one declared."""
-        return next((r for r in self if r.key == key), None)
+        return self._by_key.get(key)
 
     def __iter__(self) -> Iterator[Resource]:
         return iter(list(self._by_path.values()))
@@ -161,7 +168,6 @@ PODS: Final = Resource(
     categories=_ALL,
     subresources=("attach", "binding", "eviction", "exec", "log", "portforward", "proxy", "status"),
 )
-POD_TEMPLATES: Final = Resource("", "v1", "podtemplates", "PodTemplate")
 RESOURCE_QUOTAS: Final = Resource("", "v1", "resourcequotas", "ResourceQuota", True, ("quota",), subresources=_STATUS)
 SECRETS: Final = Resource("", "v1", "secrets", "Secret")
 SERVICE_ACCOUNTS: Final = Resource(
@@ -184,11 +190,6 @@ DEPLOYMENTS: Final = Resource(
     "apps", "v1", "deployments", "Deployment", True, ("deploy",), _ALL, _SCALED, generation=True
 )
 REPLICA_SETS: Final = Resource("apps", "v1", "replicasets", "ReplicaSet", True, ("rs",), _ALL, _SCALED, generation=True)
-STATEFUL_SETS: Final = Resource(
-    "apps", "v1", "statefulsets", "StatefulSet", True, ("sts",), _ALL, _SCALED, generation=True
-)
-DAEMON_SETS: Final = Resource("apps", "v1", "daemonsets", "DaemonSet", True, ("ds",), _ALL, _STATUS, generation=True)
-CONTROLLER_REVISIONS: Final = Resource("apps", "v1", "controllerrevisions", "ControllerRevision")
 TOKEN_REVIEWS: Final = Resource("authentication.k8s.io", "v1", "tokenreviews", "TokenReview", False, verbs=("create",))
 SELF_SUBJECT_REVIEWS: Final = Resource(
     "authentication.k8s.io", "v1", "selfsubjectreviews", "SelfSubjectReview", False, verbs=("create",)
@@ -209,7 +210,6 @@ HORIZONTAL_POD_AUTOSCALERS: Final = Resource(
     "autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", True, ("hpa",), _ALL, _STATUS
 )
 JOBS: Final = Resource("batch", "v1", "jobs", "Job", True, (), _ALL, _STATUS, generation=True)
-CRON_JOBS: Final = Resource("batch", "v1", "cronjobs", "CronJob", True, ("cj",), _ALL, _STATUS, generation=True)
 CERTIFICATE_SIGNING_REQUESTS: Final = Resource(
     "certificates.k8s.io",
     "v1",
@@ -224,7 +224,6 @@ ENDPOINT_SLICES: Final = Resource("discovery.k8s.io", "v1", "endpointslices", "E
 INGRESSES: Final = Resource(
     "networking.k8s.io", "v1", "ingresses", "Ingress", True, ("ing",), (), _STATUS, generation=True
 )
-INGRESS_CLASSES: Final = Resource("networking.k8s.io", "v1", "ingressclasses", "IngressClass", False)
 NETWORK_POLICIES: Final = Resource(
     "networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy", True, ("netpol",), generation=True
 )
@@ -237,8 +236,6 @@ CLUSTER_ROLE_BINDINGS: Final = Resource(
 CLUSTER_ROLES: Final = Resource("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole", False)
 ROLE_BINDINGS: Final = Resource("rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding")
 ROLES: Final = Resource("rbac.authorization.k8s.io", "v1", "roles", "Role")
-PRIORITY_CLASSES: Final = Resource("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass", False, ("pc",))
-RUNTIME_CLASSES: Final = Resource("node.k8s.io", "v1", "runtimeclasses", "RuntimeClass", False)
 STORAGE_CLASSES: Final = Resource("storage.k8s.io", "v1", "storageclasses", "StorageClass", False, ("sc",))
 
 BUILT_IN: Final[tuple[Resource, ...]] = tuple(

@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from clusters.embedded.affinity import Placed, breaks_pod_rules, matches_node, pod_terms
-from clusters.embedded.kubelet.status import merge_conditions
+from clusters.embedded.conditions import has_ended, merge_conditions
 from clusters.embedded.lifecycle import rfc3339
 from clusters.embedded.quantities import parse_quantity, pod_requests
 from clusters.embedded.registry import Registry
@@ -21,7 +21,6 @@ from clusters.embedded.resources import NODES, PODS, Obj, Resource
 
 log = logging.getLogger(__name__)
 
-_ENDED: Final = frozenset({"Succeeded", "Failed"})
 _PODS: Final = "pods"  # a resource like others: each pod takes one
 _NO_VICTIMS: Final = "No preemption victims found for incoming pod"
 _NO_HELP: Final = "Preemption is not helpful for scheduling"
@@ -153,7 +152,7 @@ class Placements:
         self.waiting.pop(uid, None)
         if now is None or now["metadata"]["uid"] != uid:
             return
-        if now["spec"].get("nodeName") and not _has_ended(now):
+        if now["spec"].get("nodeName") and not has_ended(now):
             self._places[uid] = _Place(now["spec"]["nodeName"], pod_requests(now["spec"]), title)
             self._count(self._places[uid], sign=1)
         elif _is_waiting(now):
@@ -194,7 +193,7 @@ class Scheduler:
             self._placements.note(obj)
             if not deleted and _is_waiting(obj):
                 return ((obj["metadata"]["namespace"], obj["metadata"]["name"]),)
-            if not deleted and not _has_ended(obj):
+            if not deleted and not has_ended(obj):
                 return ()
         return list(self._placements.waiting.values())
 
@@ -232,16 +231,14 @@ class Scheduler:
     def _set_condition(self, pod: Obj, condition: Obj) -> None:
         status = dict(pod.get("status") or {})
         now = rfc3339(self._registry.clock())
-        status["conditions"] = merge_conditions(status.get("conditions") or [], wanted=[condition], now=now)
+        status["conditions"] = merge_conditions(
+            status.get("conditions") or [], wanted=[{"lastProbeTime": None, **condition}], now=now
+        )
         status.setdefault("phase", "Pending")
         self._registry.update_status(PODS, {**pod, "status": status})
 
     def _tell(self, pod: Obj, kind: str, reason: str, message: str) -> None:
         self._registry.record_event(pod, type=kind, reason=reason, message=message, component="default-scheduler")
-
-
-def _has_ended(pod: Obj) -> bool:
-    return (pod.get("status") or {}).get("phase") in _ENDED
 
 
 def _is_waiting(pod: Obj) -> bool:

@@ -50,7 +50,6 @@ class Selector:
         return all(requirement.matches(labels) for requirement in self.requirements)
 
 
-EVERYTHING = Selector()
 NOTHING = Selector(nothing=True)
 
 _SET = re.compile(r"^(?P<key>\S+)\s+(?P<op>in|notin)\s*\((?P<values>[^()]*)\)$")
@@ -105,8 +104,6 @@ class FieldSelector:
     def matches(self, obj: Mapping[str, Any]) -> bool:
         return all((_at(obj, path) == value) is equal for path, equal, value in self.terms)
 
-
-EVERY_FIELD = FieldSelector()
 
 _ANY_KIND = frozenset({"metadata.name", "metadata.namespace"})
 _FIELDS: dict[str, frozenset[str]] = {

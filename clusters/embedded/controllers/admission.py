@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from clusters.embedded import podsecurity, quota
 from clusters.embedded.addresses import Block, allocate_service_address
+from clusters.embedded.causes import invalid
 from clusters.embedded.controllers import jobs
 from clusters.embedded.controllers.namespaces import ROOT_CA
 from clusters.embedded.controllers.nodes import default_tolerations
@@ -127,11 +128,7 @@ def _give_node_ports(admission: Admission, *, others: list[Obj], old_spec: Obj) 
     for index, port in enumerate(admission.obj["spec"].get("ports") or ()):
         number: Any = port.get("nodePort") or before.get((port.get("name"), port["port"]))
         if number in taken:
-            cause = {
-                "reason": "FieldValueInvalid",
-                "message": f"Invalid value: {number}: provided port is already allocated",
-                "field": f"spec.ports[{index}].nodePort",
-            }
+            cause = invalid(f"spec.ports[{index}].nodePort", number, "provided port is already allocated")
             raise Invalid.of(SERVICES, admission.obj["metadata"]["name"], [cause])
         if not number:
             number = next(n for n in random.sample(NODE_PORTS, len(NODE_PORTS)) if n not in taken)

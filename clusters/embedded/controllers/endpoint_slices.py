@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from clusters.embedded.conditions import has_ended, is_true
 from clusters.embedded.controllers.owners import reference_to
-from clusters.embedded.controllers.replica_sets import is_ready
 from clusters.embedded.registry import Registry
 from clusters.embedded.resources import ENDPOINT_SLICES, PODS, SERVICES, Obj, Resource
 from clusters.embedded.selectors import from_labels
@@ -99,14 +99,13 @@ def group_endpoints(service: Obj, *, pods: Iterable[Obj]) -> dict[Ports, list[Ob
     """Endpoints by port numbers; with no pods, one empty group with the ports that need no pod to be known."""
     groups: dict[Ports, list[Obj]] = {}
     for pod in sorted(pods, key=lambda pod: pod["metadata"]["name"]):
-        status = pod.get("status") or {}
-        if status.get("podIP") and status.get("phase") not in {"Succeeded", "Failed"}:
+        if (pod.get("status") or {}).get("podIP") and not has_ended(pod):
             groups.setdefault(_ports_of(service, pod=pod), []).append(_endpoint(service, pod=pod))
     return groups or {_ports_of(service, pod=None): []}
 
 
 def _endpoint(service: Obj, *, pod: Obj) -> Obj:
-    serving = is_ready(pod)
+    serving = is_true(pod, "Ready")
     terminating = "deletionTimestamp" in pod["metadata"]
     published = bool(service["spec"].get("publishNotReadyAddresses"))
     endpoint: Obj = {

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from clusters.embedded.conditions import is_true
 from clusters.embedded.controllers.owners import controller_of, is_controlled_by, pod_of
 from clusters.embedded.controllers.replica_sets import in_ending_namespace, is_active, is_ready
 from clusters.embedded.errors import ApiError, NotImplementedHere
@@ -245,7 +246,7 @@ def _final(end: Verdict, *, now: str) -> list[Obj]:
 
 def _resumed(job: Obj, *, now: str) -> list[Obj]:
     status = job["status"]
-    if not any(c["type"] == "Suspended" and c["status"] == "True" for c in status.get("conditions") or ()):
+    if not is_true(job, "Suspended"):
         return list(status.get("conditions") or ())
     return _with(status, "Suspended", "False", "JobResumed", "Job resumed", now=now)
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from clusters.embedded.conditions import merge_conditions
 from clusters.embedded.errors import NotFound
-from clusters.embedded.kubelet.status import merge_conditions
 from clusters.embedded.lifecycle import rfc3339
 from clusters.embedded.registry import Registry
 from clusters.embedded.resources import CONFIG_MAPS, NAMESPACES, PODS, SERVICE_ACCOUNTS, Obj, Resource
@@ -128,5 +128,4 @@ def conditions_of(remains: Remains, *, told: Sequence[Obj], now: str) -> list[Ob
         held = ", ".join(f"{name} in {count} resource instances" for name, count in sorted(remains.finalizers.items()))
         finalizers |= {"status": "True", "reason": "SomeFinalizersRemain"}
         finalizers["message"] = f"Some content in the namespace has finalizers remaining: {held}"
-    merged = merge_conditions(told, wanted=wanted, now=now)
-    return [{key: value for key, value in each.items() if key != "lastProbeTime"} for each in merged]
+    return merge_conditions(told, wanted=wanted, now=now)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Final
 
-from clusters.embedded.kubelet.status import merge_conditions
+from clusters.embedded.conditions import find_condition, merge_conditions
 from clusters.embedded.lifecycle import rfc3339
 from clusters.embedded.registry import Registry
 from clusters.embedded.resources import LEASES, NODES, PODS, Obj, Resource
@@ -70,7 +70,7 @@ class NodeController:
         told = {"message": "Kubelet stopped posting node status.", "lastHeartbeatTime": now}
         wanted = [{"type": c["type"], **unknown, **told} for c in known if c["status"] != "Unknown"]
         if wanted:
-            conditions = [_plain(c) for c in merge_conditions(known, wanted=wanted, now=now)]
+            conditions = merge_conditions(known, wanted=wanted, now=now)
             self._registry.update_status(NODES, {**node, "status": {**node["status"], "conditions": conditions}})
             message = f"Node {node['metadata']['name']} status is now: NodeNotReady"
             self._tell(node, "Normal", "NodeNotReady", message)
@@ -79,13 +79,11 @@ class NodeController:
 
     def _mark_unready(self, pod: Obj, *, now: str) -> None:
         """So that Services stop sending to it."""
-        status = pod.get("status") or {}
-        ready = next((c for c in status.get("conditions") or () if c["type"] == "Ready"), None)
+        ready = find_condition(pod, "Ready")
         if ready is not None and ready["status"] == "True":
-            conditions = merge_conditions(
-                status["conditions"], wanted=[{**ready, "status": "False", "lastTransitionTime": now}], now=now
-            )
-            self._registry.update_status(PODS, {**pod, "status": {**status, "conditions": conditions}})
+            unready = {**ready, "status": "False", "lastTransitionTime": now}
+            conditions = merge_conditions(pod["status"]["conditions"], wanted=[unready], now=now)
+            self._registry.update_status(PODS, {**pod, "status": {**pod["status"], "conditions": conditions}})
             self._tell(pod, "Warning", "NodeNotReady", "Node is not ready")
 
     def _set_taints(self, name: str, *, now: datetime) -> Obj:
@@ -122,8 +120,7 @@ class NodeController:
 def wanted_taints(node: Obj, *, now: str) -> list[Obj]:
     """Those set by hand, and those that follow from the node's state; times of those that stay are kept (pure)."""
     old = node["spec"].get("taints") or ()
-    conditions = (node.get("status") or {}).get("conditions") or ()
-    ready = next((c["status"] for c in conditions if c["type"] == "Ready"), "True")
+    ready = (find_condition(node, "Ready") or {"status": "True"})["status"]
     wanted = [(_UNSCHEDULABLE, "NoSchedule")] if node["spec"].get("unschedulable") else []
     if ready != "True":
         key = UNREACHABLE if ready == "Unknown" else NOT_READY
@@ -160,7 +157,3 @@ def default_tolerations(spec: Obj) -> None:
             entry = {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}
             tolerations = [*tolerations, entry]
     spec["tolerations"] = tolerations
-
-
-def _plain(condition: Obj) -> Obj:
-    return {key: value for key, value in condition.items() if key != "lastProbeTime"}

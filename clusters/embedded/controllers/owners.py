@@ -1,10 +1,13 @@
-"""Who owns what: ownerReferences of a controller (pure)."""
+"""Who owns what: ownerReferences of a controller, and orphans with the right labels that are taken on."""
 
 import hashlib
 import json
 from typing import Final
 
+from clusters.embedded.conditions import has_ended
+from clusters.embedded.registry import Registry
 from clusters.embedded.resources import Obj, Resource, copied_object
+from clusters.embedded.selectors import from_object
 
 _ALPHABET: Final = "bcdfghjklmnpqrstvwxz2456789"
 
@@ -35,6 +38,33 @@ def with_owner(obj: Obj, owner: Obj, *, resource: Resource) -> Obj:
     """A copy of an orphan that belongs to ``owner``."""
     references = [*(obj["metadata"].get("ownerReferences") or ()), reference_to(owner, resource=resource)]
     return {**obj, "metadata": {**obj["metadata"], "ownerReferences": references}}
+
+
+def claim(registry: Registry, resource: Resource, *, owner: Obj, kind: Resource) -> list[Obj]:
+    """The objects an owner has, and orphans with its labels, which it takes on."""
+    selector, found = from_object(owner["spec"]["selector"]), []
+    for candidate in registry.list(resource, owner["metadata"]["namespace"]):
+        if is_controlled_by(candidate, owner):
+            found.append(candidate)
+        elif _may_claim(candidate, owner=owner) and selector.matches(candidate["metadata"].get("labels")):
+            found.append(registry.update(resource, with_owner(candidate, owner, resource=kind)))
+    return found
+
+
+def _may_claim(candidate: Obj, *, owner: Obj) -> bool:
+    ending = "deletionTimestamp" in candidate["metadata"] or "deletionTimestamp" in owner["metadata"]
+    return controller_of(candidate) is None and not ending and not has_ended(candidate)
+
+
+def takers_of(registry: Registry, orphan: Obj, *, kind: Resource) -> list[tuple[str, str]]:
+    """Who of this kind would take it on: namespace and name of each."""
+    namespace, labels = orphan["metadata"]["namespace"], orphan["metadata"].get("labels")
+    owners = registry.list(kind, namespace)
+    return [
+        (namespace, owner["metadata"]["name"])
+        for owner in owners
+        if from_object(owner["spec"]["selector"]).matches(labels)
+    ]
 
 
 def pod_of(owner: Obj, *, resource: Resource) -> Obj:

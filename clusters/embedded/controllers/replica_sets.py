@@ -8,12 +8,12 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from clusters.embedded.controllers.owners import controller_of, is_controlled_by, pod_of, with_owner
+from clusters.embedded.conditions import find_condition, has_ended, is_true
+from clusters.embedded.controllers.owners import claim, controller_of, pod_of, takers_of
 from clusters.embedded.errors import ApiError, NotFound
 from clusters.embedded.lifecycle import rfc3339
 from clusters.embedded.registry import Registry
 from clusters.embedded.resources import PODS, REPLICA_SETS, Obj, Resource
-from clusters.embedded.selectors import from_object
 
 Key = tuple[str, str]
 _DELETION_COST: Final = "controller.kubernetes.io/pod-deletion-cost"
@@ -35,9 +35,7 @@ class ReplicaSetController:
         owner = controller_of(obj)
         if owner is not None:
             return [(namespace, owner["name"])] if owner["kind"] == "ReplicaSet" else []
-        sets = self._registry.list(REPLICA_SETS, namespace)
-        labels = obj["metadata"].get("labels")
-        return [(namespace, s["metadata"]["name"]) for s in sets if from_object(s["spec"]["selector"]).matches(labels)]
+        return takers_of(self._registry, obj, kind=REPLICA_SETS)
 
     def reconcile(self, key: Key) -> float | None:
         wanted = self._registry.find(REPLICA_SETS, *key)
@@ -55,18 +53,7 @@ class ReplicaSetController:
         return again
 
     def _pods_of(self, owner: Obj) -> list[Obj]:
-        """Its own pods, and orphans with its labels, which it takes on."""
-        selector = from_object(owner["spec"]["selector"])
-        found = []
-        for pod in self._registry.list(PODS, owner["metadata"]["namespace"]):
-            if is_controlled_by(pod, owner):
-                found.append(pod)
-            elif self._may_adopt(pod, owner=owner) and selector.matches(pod["metadata"].get("labels")):
-                found.append(self._registry.update(PODS, with_owner(pod, owner, resource=REPLICA_SETS)))
-        return found
-
-    def _may_adopt(self, pod: Obj, *, owner: Obj) -> bool:
-        return controller_of(pod) is None and is_active(pod) and "deletionTimestamp" not in owner["metadata"]
+        return claim(self._registry, PODS, owner=owner, kind=REPLICA_SETS)
 
     def _scale(self, owner: Obj, *, active: list[Obj]) -> ApiError | None:
         missing = int(owner["spec"].get("replicas", 1)) - len(active)
@@ -134,23 +121,16 @@ def in_ending_namespace(error: ApiError) -> bool:
 
 def is_active(pod: Obj) -> bool:
     """Neither ended nor ending."""
-    phase = (pod.get("status") or {}).get("phase")
-    return phase not in {"Succeeded", "Failed"} and "deletionTimestamp" not in pod["metadata"]
-
-
-def ready_condition(pod: Obj) -> Obj | None:
-    conditions = (pod.get("status") or {}).get("conditions") or ()
-    return next((condition for condition in conditions if condition["type"] == "Ready"), None)
+    return not has_ended(pod) and "deletionTimestamp" not in pod["metadata"]
 
 
 def is_ready(pod: Obj) -> bool:
-    condition = ready_condition(pod)
-    return condition is not None and condition["status"] == "True"
+    return is_true(pod, "Ready")
 
 
 def available_in(pod: Obj, *, seconds: int, now: datetime) -> float | None:
     """0 when the pod is available, else how many seconds until it is if it stays ready; None when not ready."""
-    condition = ready_condition(pod)
+    condition = find_condition(pod, "Ready")
     if condition is None or condition["status"] != "True":
         return None
     if not seconds:
@@ -166,7 +146,7 @@ def removal_rank(pod: Obj, *, now: datetime) -> tuple[Any, ...]:
     annotations = pod["metadata"].get("annotations") or {}
     statuses = (pod.get("status") or {}).get("containerStatuses") or ()
     restarts = max((status.get("restartCount", 0) for status in statuses), default=0)
-    ready = ready_condition(pod)
+    ready = find_condition(pod, "Ready")
     since = ready["lastTransitionTime"] if ready is not None and ready["status"] == "True" else ""
     return (
         bool(pod["spec"].get("nodeName")),

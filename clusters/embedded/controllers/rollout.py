@@ -8,11 +8,9 @@ as the available stay at or above desired - maxUnavailable; old replicas that ne
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any
 
 from clusters.embedded.resources import Obj
-
-DESIRED: Final = "deployment.kubernetes.io/desired-replicas"
 
 
 @dataclass(frozen=True)

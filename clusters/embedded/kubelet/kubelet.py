@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from clusters.embedded.addresses import PodAddresses
+from clusters.embedded.conditions import has_ended
 from clusters.embedded.errors import ApiError
 from clusters.embedded.journal import Change
 from clusters.embedded.kubelet import hosts, volumes
@@ -31,7 +32,6 @@ from clusters.embedded.resources import CONFIG_MAPS, PODS, SECRETS, SERVICES, Ob
 log = logging.getLogger(__name__)
 
 _TOKENS_SECONDS: Final = 1800.0
-_ENDED: Final = frozenset({"Succeeded", "Failed"})
 _SHUTDOWN_GRACE: Final = 5.0
 
 
@@ -142,7 +142,7 @@ class Kubelet:
         return worker
 
     def _begin(self, worker: PodWorker) -> None:
-        ended = (worker.pod.get("status") or {}).get("phase") in _ENDED
+        ended = has_ended(worker.pod)
         if not ended and "deletionTimestamp" not in worker.pod["metadata"]:
             worker.start()
 

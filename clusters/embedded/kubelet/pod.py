@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from clusters.embedded.conditions import has_ended
 from clusters.embedded.errors import Conflict, NotFound
-from clusters.embedded.images import Image
-from clusters.embedded.kubelet import recipe, status, volumes
+from clusters.embedded.kubelet import status, volumes
 from clusters.embedded.kubelet.container import ContainerWorker
 from clusters.embedded.kubelet.environment import PodFacts
 from clusters.embedded.kubelet.node import Node, now_text
@@ -83,35 +83,6 @@ class PodWorker:
     def event(self, *, reason: str, message: str, warning: bool = False) -> None:
         self.node.event(self.pod, reason=reason, message=message, warning=warning)
 
-    def recipe_for(self, worker: ContainerWorker, *, image: Image, **details: Any) -> recipe.Recipe:
-        return recipe.Recipe(
-            container=worker.container,
-            pod=self.pod,
-            image=image,
-            hosts=self.directory / "etc",
-            hidden=(self.node.data,),
-            services=self.services,
-            cgroups=self.node.cgroups_for(self.uid, worker.container),
-            **details,
-        )
-
-    def rewriter(self, worker: ContainerWorker) -> recipe.Rewriter:
-        """For probe commands in mode none."""
-        mounts = tuple(
-            recipe.Mount(self.volumes[mount["name"]], mount["mountPath"], False)
-            for mount in worker.container.get("volumeMounts") or ()
-            if mount["name"] in self.volumes
-        )
-        order = self.recipe_for(
-            worker,
-            image=Image(worker.container["image"], ()),
-            variables={},
-            command=[],
-            mounts=mounts,
-            attempt=worker.attempt,
-        )
-        return recipe.Rewriter.of(order, isolation=self.node.isolation)
-
     # --- Life -------------------------------------------------------------------------------------
 
     def recall(self) -> None:
@@ -121,7 +92,7 @@ class PodWorker:
         before = {entry["name"]: entry for entry in entries}
         for worker in self.workers:
             worker.recall(before=before.get(worker.name, {}))
-        if before and known.get("phase") not in {"Succeeded", "Failed"}:
+        if before and not has_ended(self.pod):
             self.publish()
 
     def start(self) -> None:

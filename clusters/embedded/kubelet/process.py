@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from clusters.embedded.kubelet.output import timestamp
+from clusters.embedded.kubelet.proc import session_members
 from clusters.embedded.kubelet.shim import write_json
 
 _PROJECT: Final = str(Path(__file__).resolve().parents[3])
@@ -204,23 +205,9 @@ def end_leftovers(directory: Path) -> None:
     pid, ticks = int(started.get("pid", 0)), started.get("startTicks")
     if not pid:
         return
-    for member in _session_members(pid, started_at=ticks):
+    for member in session_members(pid, started_at=ticks):
         with contextlib.suppress(OSError):
             os.kill(member, signal.SIGKILL)
-
-
-def _session_members(leader: int, *, started_at: int | None) -> list[int]:
-    """Processes of the session, unless the leader's id has been given to something else since."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError, IndexError):
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-                if int(entry.name) == leader and int(fields[19]) != started_at:
-                    return []
-                if int(fields[3]) == leader:
-                    found.append(int(entry.name))
-    return found
 
 
 def _take_lock(directory: Path) -> int:

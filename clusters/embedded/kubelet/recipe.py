@@ -8,7 +8,7 @@ the ClusterIP.
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -78,7 +78,13 @@ def shim_spec(recipe: Recipe, *, isolation: Isolation) -> dict[str, Any]:
     if not recipe.command:
         raise ConfigError(f"no command specified: image {recipe.image.ref} has none of its own, set command")
     identity = identity_of(recipe.container, pod=recipe.pod)
-    rewrite = Rewriter.of(recipe, isolation=isolation)
+    rewrite = Rewriter.of(
+        recipe.container,
+        mounts=recipe.mounts,
+        attempt=recipe.attempt,
+        services=recipe.services,
+        isolation=isolation,
+    )
     security = recipe.container.get("securityContext") or {}
     given = recipe.container.get("workingDir")
     working_dir = rewrite(given) if given else recipe.image.working_dir
@@ -150,13 +156,21 @@ class Rewriter:
         self._pattern = re.compile("|".join(patterns)) if patterns else None
 
     @classmethod
-    def of(cls, recipe: Recipe, *, isolation: Isolation) -> "Rewriter":
+    def of(
+        cls,
+        container: Obj,
+        *,
+        mounts: Iterable[Mount],
+        attempt: Path,
+        services: Mapping[str, str],
+        isolation: Isolation,
+    ) -> "Rewriter":
         if isolation.namespaces:
             return cls(paths={}, names={})
-        termination = recipe.container.get("terminationMessagePath") or TERMINATION_LOG
-        paths = {os.path.normpath(mount.path): short_path(mount.source) for mount in recipe.mounts}
-        paths[termination] = str(recipe.attempt / "termination-log")
-        return cls(paths=paths, names=recipe.services)
+        termination = container.get("terminationMessagePath") or TERMINATION_LOG
+        paths = {os.path.normpath(mount.path): short_path(mount.source) for mount in mounts}
+        paths[termination] = str(attempt / "termination-log")
+        return cls(paths=paths, names=services)
 
     def __call__(self, text: str) -> str:
         if self._pattern is None:

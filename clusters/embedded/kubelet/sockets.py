@@ -2,11 +2,33 @@
 
 import socket
 import struct
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
 _LISTEN: Final = "0A"
+_BELIEVED_SECONDS: Final = 30.0
+
+
+class Listeners:
+    """Those of a pod's own processes. A yes is believed for half a minute: looking costs a walk through /proc."""
+
+    def __init__(self, pids: Callable[[], set[int]]) -> None:
+        self._pids = pids
+        self._known: dict[tuple[str, int], float] = {}
+
+    def are_at(self, host: str, *, port: int) -> bool:
+        now = time.monotonic()
+        if now < self._known.get((host, port), 0.0):
+            return True
+        owned = hold_any(self._pids(), listening_inodes(host, port=port))
+        if owned:
+            self._known[host, port] = now + _BELIEVED_SECONDS
+        return owned
+
+    def forget(self) -> None:
+        self._known.clear()
 
 
 def listening_inodes(address: str, *, port: int) -> set[str]:

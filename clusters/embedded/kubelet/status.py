@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from clusters.embedded.quantities import container_requests
+from clusters.embedded.conditions import merge_conditions
+from clusters.embedded.quantities import qos_class
 from clusters.embedded.resources import Obj
 
 CONTAINER_CREATING: Final = "ContainerCreating"
-POD_INITIALIZING: Final = "PodInitializing"
 CRASH_LOOP: Final = "CrashLoopBackOff"
 
 
@@ -135,7 +135,8 @@ def pod_status(
         status |= {"podIP": pod_ip, "podIPs": [{"ip": pod_ip}]}
     if any(report.init for report in reports):
         status["initContainerStatuses"] = [container_status(r) for r in reports if r.init]
-    wanted = _conditions(pod, reports=reports, phase=phase, sandbox=sandbox)
+    found = _conditions(pod, reports=reports, phase=phase, sandbox=sandbox)
+    wanted = [{"lastProbeTime": None, **condition} for condition in found]
     status["conditions"] = merge_conditions(old.get("conditions") or [], wanted=wanted, now=now)
     return status
 
@@ -187,28 +188,3 @@ def _ready_condition(name: str, *, unready: list[str], finished: bool, phase: st
 
 def _truth(value: bool) -> str:
     return "True" if value else "False"
-
-
-def merge_conditions(old: Sequence[Obj], *, wanted: Sequence[Obj], now: str) -> list[Obj]:
-    """``wanted`` in place of those of the same type; lastTransitionTime moves only with the status."""
-    before = {condition["type"]: condition for condition in old}
-    types = {condition["type"] for condition in wanted}
-    merged = [condition for condition in old if condition["type"] not in types]
-    for condition in wanted:
-        known = before.get(condition["type"])
-        same = known is not None and known["status"] == condition["status"]
-        since = known["lastTransitionTime"] if known is not None and same else now
-        merged.append({"lastProbeTime": None, "lastTransitionTime": since, **condition})
-    return merged
-
-
-def qos_class(spec: Obj) -> str:
-    """Guaranteed, Burstable or BestEffort, by requests and limits of CPU and memory."""
-    containers = [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]
-    amounts = [(container_requests(c), (c.get("resources") or {}).get("limits") or {}) for c in containers]
-    measured = ("cpu", "memory")
-    if not any(name in requests or name in limits for requests, limits in amounts for name in measured):
-        return "BestEffort"
-    if all(limits.get(n) is not None and requests[n] == limits[n] for requests, limits in amounts for n in measured):
-        return "Guaranteed"
-    return "Burstable"

@@ -11,13 +11,13 @@ from typing import Final
 
 from aiohttp import web
 
-from clusters.embedded import tables
 from clusters.embedded.errors import ApiError, NotAcceptable
 from clusters.embedded.journal import Stored, encode
 from clusters.embedded.registry import Registry
 from clusters.embedded.resources import Obj, Resource
 from clusters.embedded.server.context import CONTEXT
 from clusters.embedded.server.request import WARNINGS
+from clusters.embedded.tables import rows as table_rows
 
 _META: Final = "meta.k8s.io/v1"
 _PARAMETER: Final = re.compile(r";\s*(as|v|g)=([^;,\s]+)")
@@ -79,7 +79,7 @@ def table(
 ) -> Obj:
     rows = []
     for obj in objects:
-        row: Obj = {"cells": tables.cells(resource, obj, now=registry.clock())}
+        row: Obj = {"cells": table_rows.cells(resource, obj, now=registry.clock())}
         if form.include == "Object":
             row["object"] = obj
         elif form.include == "Metadata":
@@ -93,7 +93,7 @@ def table(
         "kind": "Table",
         "apiVersion": _META,
         "metadata": metadata or {"resourceVersion": str(registry.revision)},
-        "columnDefinitions": tables.columns(resource) if with_columns else None,
+        "columnDefinitions": table_rows.columns(resource) if with_columns else None,
         "rows": rows,
     }
 

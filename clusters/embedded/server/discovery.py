@@ -101,13 +101,19 @@ def _entries(resource: Resource) -> list[Obj]:
         "singularName": resource.singular_name,
         "namespaced": resource.namespaced,
         "kind": resource.kind,
-        "verbs": list(resource.verbs),
+        **_traits(resource),
     }
-    if resource.short_names:
-        entry["shortNames"] = list(resource.short_names)
-    if resource.categories:
-        entry["categories"] = list(resource.categories)
     return [entry, *(_subresource(resource, name) for name in resource.subresources)]
+
+
+def _traits(resource: Resource) -> Obj:
+    """What both forms of discovery say in the same words."""
+    traits: Obj = {
+        "verbs": list(resource.verbs),
+        "shortNames": list(resource.short_names),
+        "categories": list(resource.categories),
+    }
+    return {key: value for key, value in traits.items() if value}
 
 
 def _subresource(resource: Resource, name: str) -> Obj:
@@ -163,19 +169,11 @@ def _aggregated(resource: Resource) -> Obj:
         "responseKind": _gvk(resource.group, resource.version, resource.kind),
         "scope": "Namespaced" if resource.namespaced else "Cluster",
         "singularResource": resource.singular_name,
-        "verbs": list(resource.verbs),
+        **_traits(resource),
     }
-    if resource.short_names:
-        entry["shortNames"] = list(resource.short_names)
-    if resource.categories:
-        entry["categories"] = list(resource.categories)
     if resource.subresources:
         entry["subresources"] = [
-            {
-                "subresource": name,
-                "responseKind": _gvk(*_kind_of(resource, name)),
-                "verbs": _verbs(name),
-            }
+            {"subresource": name, "responseKind": _gvk(*_kind_of(resource, name)), "verbs": _verbs(name)}
             for name in resource.subresources
         ]
     return entry

@@ -9,7 +9,7 @@ from clusters.embedded import selectors
 from clusters.embedded.errors import BadRequest, NotFound
 from clusters.embedded.journal import Stored, encode
 from clusters.embedded.rbac import Attributes
-from clusters.embedded.registry import Admission, Guard
+from clusters.embedded.registry import Admission, Guard, How, UnknownFields
 from clusters.embedded.resources import Obj
 from clusters.embedded.schemas.kinds import shape_of
 from clusters.embedded.server import answer
@@ -85,9 +85,7 @@ async def create(request: web.Request, asked: Asked) -> web.StreamResponse:
         obj,
         namespace=asked.namespace,
         manager=field_manager(request),
-        dry_run=dry_run(request),
-        unknown=unknown_fields(request),
-        guard=_guard(request),
+        **_how(request),
     )
     await registry.committed()
     return answer.one(request, resource, made, code=201)
@@ -110,9 +108,7 @@ async def update(request: web.Request, asked: Asked) -> web.StreamResponse:
         obj,
         subresource=asked.subresource,
         manager=field_manager(request),
-        dry_run=dry_run(request),
-        unknown=unknown_fields(request),
-        guard=_guard(request),
+        **_how(request),
     )
     await registry.committed()
     return answer.one(request, resource, new)
@@ -132,9 +128,7 @@ async def patch(request: web.Request, asked: Asked) -> web.StreamResponse:
         change=change,
         subresource=asked.subresource,
         manager=field_manager(request),
-        dry_run=dry_run(request),
-        unknown=unknown_fields(request),
-        guard=_guard(request),
+        **_how(request),
     )
     await registry.committed()
     return answer.one(request, resource, new)
@@ -152,12 +146,14 @@ async def _apply(request: web.Request, asked: Asked) -> web.StreamResponse:
         manager=manager,
         force=flag(request, "force"),
         subresource=asked.subresource,
-        dry_run=dry_run(request),
-        unknown=undeclared_fields(resource, applied, namespace=asked.namespace),
-        guard=_guard(request),
+        **_how(request, unknown=undeclared_fields(resource, applied, namespace=asked.namespace)),
     )
     await registry.committed()
     return answer.one(request, resource, new, code=201 if made else 200)
+
+
+def _how(request: web.Request, *, unknown: UnknownFields | None = None) -> How:
+    return {"dry_run": dry_run(request), "unknown": unknown or unknown_fields(request), "guard": _guard(request)}
 
 
 def _guard(request: web.Request) -> Guard:

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from clusters.embedded import patch as patches
 from clusters.embedded import selectors
+from clusters.embedded.causes import invalid
 from clusters.embedded.errors import BadRequest, Invalid
 from clusters.embedded.resources import Obj
 from clusters.embedded.schemas.shapes import SCALE
@@ -101,10 +102,6 @@ def _replicas(scale: Obj, asked: Asked) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise BadRequest(f"spec.replicas must be a whole number, not {value!r}")
     if value < 0:
-        cause = {
-            "reason": "FieldValueInvalid",
-            "message": f"Invalid value: {value}: must be greater than or equal to 0",
-            "field": "spec.replicas",
-        }
+        cause = invalid("spec.replicas", value, "must be greater than or equal to 0")
         raise Invalid.of(asked.resource, str(asked.name), [cause])
     return value

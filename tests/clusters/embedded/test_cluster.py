@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from clusters.embedded.cluster import ClusterError
+from clusters.embedded.data import ClusterError
 from clusters.embedded.kubelet.isolation import NONE
 from clusters.embedded.resources import (
     CONFIG_MAPS,

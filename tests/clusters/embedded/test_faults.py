@@ -92,7 +92,7 @@ async def test_an_image_is_slow_and_endpoint_slices_come_late(client: Client) ->
     await world.until(lambda: "Pulling" in world.reasons("slow"))
     assert not world.status("slow").get("started")
     await world.until_ready("slow")
-    await client.set(imagePullSeconds=0, endpointSliceSeconds=1.0)
+    await client.set(imagePullSeconds=0, endpointSliceSeconds=4.0)
     world.deploy(deployment("web"))
     world.expose(service("web"))
     await world.until_available("web", replicas=1)

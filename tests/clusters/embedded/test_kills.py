@@ -162,9 +162,13 @@ async def run_rounds(data: Path, *, rounds: int) -> None:
 
 async def one_round(server: Server, ledger: Ledger, *, version: int) -> None:
     """Writes from all sides and a rollout; in the middle of it the server is killed."""
+    enough = ledger.acknowledged + WRITERS
     async with server.session() as session:
         writers = [asyncio.create_task(write(session, ledger, name=f"map-{number}")) for number in range(WRITERS)]
         await ask(session, "PATCH", f"{DEPLOYMENTS}/web", {"spec": {"template": workload(version)["spec"]["template"]}})
+        await until(
+            lambda: ledger.acknowledged > enough or any(w.done() for w in writers), what="writes to be answered"
+        )
         await asyncio.sleep(random.uniform(0.0, 0.5))  # noqa: S311 - at any moment
         await server.end(signal.SIGKILL)
         ends = await asyncio.gather(*writers, return_exceptions=True)

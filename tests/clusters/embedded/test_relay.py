@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import uvloop
 
-from clusters.embedded.relay import Listener, wanted_listeners
+from clusters.embedded.listener import Listener
+from clusters.embedded.relay import wanted_listeners
 
 
 async def pod_server(host: str, answer: bytes) -> asyncio.Server:

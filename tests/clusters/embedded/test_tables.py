@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from clusters.embedded import jsonpath, tables, tables_pods
 from clusters.embedded.resources import BUILT_IN, PODS, SERVICES
-from clusters.embedded.tables_age import age
+from clusters.embedded.tables import jsonpath, pods, rows
+from clusters.embedded.tables.age import age
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
@@ -63,22 +63,22 @@ def test_ages_are_written_as_kubectl_writes_them(seconds: int, words: str) -> No
     ],
 )
 def test_a_pods_state_is_one_word(status: dict[str, Any], words: str) -> None:
-    assert tables_pods.state(pod(**status)) == words
+    assert pods.pod_state(pod(**status), NOON) == words
 
 
 def test_a_pod_that_initializes_or_ends_says_so() -> None:
     starting = pod(phase="Pending", initContainerStatuses=[container({"running": {}})])
     starting["spec"]["initContainers"] = [{"name": "main"}]
-    assert tables_pods.state(starting) == "Init:0/1"
+    assert pods.pod_state(starting, NOON) == "Init:0/1"
     ending = pod(phase="Running")
     ending["metadata"]["deletionTimestamp"] = "2026-11-21T12:00:00Z"
-    assert tables_pods.state(ending) == "Terminating"
+    assert pods.pod_state(ending, NOON) == "Terminating"
 
 
 def test_restarts_say_when_the_last_one_was() -> None:
     ended = {"terminated": {"finishedAt": "2026-11-21T11:59:00Z"}}
     again = pod(containerStatuses=[container({"running": {}}, restartCount=2, lastState=ended)])
-    assert tables.cells(PODS, again, now=NOON)[3] == "2 (60s ago)"
+    assert rows.cells(PODS, again, now=NOON)[3] == "2 (60s ago)"
 
 
 def test_a_service_shows_its_addresses_and_ports() -> None:
@@ -86,7 +86,7 @@ def test_a_service_shows_its_addresses_and_ports() -> None:
     spec = {"type": "LoadBalancer", "clusterIP": "127.16.128.1", "ports": ports, "selector": {"a": "b"}}
     made = "2026-11-21T11:59:55Z"
     service = {"metadata": {"name": "s", "creationTimestamp": made}, "spec": spec, "status": {}}
-    assert tables.cells(SERVICES, service, now=NOON) == [
+    assert rows.cells(SERVICES, service, now=NOON) == [
         "s",
         "LoadBalancer",
         "127.16.128.1",
@@ -100,7 +100,9 @@ def test_a_service_shows_its_addresses_and_ports() -> None:
 @pytest.mark.parametrize("resource", BUILT_IN, ids=lambda r: r.qualified)
 def test_every_kind_has_a_cell_for_each_column_even_when_empty(resource: Any) -> None:
     empty = {"metadata": {"name": "x"}, "spec": {}}
-    assert len(tables.cells(resource, empty, now=NOON)) == len(tables.columns(resource))
+    cells = rows.cells(resource, empty, now=NOON)
+    assert len(cells) == len(rows.columns(resource))
+    assert all(isinstance(cell, str | int) for cell in cells)
 
 
 @pytest.mark.parametrize(

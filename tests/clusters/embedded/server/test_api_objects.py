@@ -52,6 +52,7 @@ async def test_what_is_made_can_be_read_changed_and_removed(cluster: Any) -> Non
         ("GET", f"{PODS}?resourceVersion=999999", 504),
         ("GET", f"{PODS}?continue=rubbish", 400),
         ("GET", "/debug", 404),
+        ("POST", "/apis/apps/v1/namespaces/default/statefulsets", 404),  # what Slipway does not use
     ],
 )
 async def test_a_wrong_request_is_answered_with_a_status(cluster: Any, method: str, path: str, code: int) -> None:
