@@ -143,6 +143,7 @@ def _placeholders(settings: Settings, *, slots: int) -> dict[str, str]:
         "COLD_START_HEADER": contract.COLD_START_HEADER,
         "MIRROR_BYTES": str(settings.buffer_bytes - _MIRROR_RESERVE),
         "MAX_BODY_BYTES": str(settings.max_body_bytes),
+        "REQUEST_MS": str(int(settings.request_seconds * 1000)),
         "BIND": f"{_host(settings.bind)}:{settings.inference_port}",
         "LOG_SAMPLE": str(settings.log_sample),
         "LOG_FORMAT": r"\t".join(expression for _, expression in LOG_FIELDS),
