@@ -147,7 +147,8 @@ def _options(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     add("--slot-rest-seconds", type=float, default=default.slot_rest_seconds)
     add("--max-connections", type=_count, default=default.max_connections)
     add("--max-body-bytes", type=_count, default=default.max_body_bytes)
-    add("--request-seconds", type=float, default=default.request_seconds)
+    request_help = "for a request's head to arrive, and for a body that fits into a buffer"
+    add("--request-seconds", type=float, default=default.request_seconds, help=request_help)
     add("--buffer-bytes", type=_count, default=default.buffer_bytes)
     add("--hold-seconds", type=float, default=default.hold_seconds)
     add("--drain-seconds", type=float, default=default.drain_seconds)
