@@ -22,6 +22,7 @@ from routerd.control import Router
 from routerd.haproxy.config import LOG_FIELDS
 from routerd.haproxy.runtime import RuntimeUnavailable
 from routerd.meter import read_record, split_record
+from routerd.slots import SlotOwner
 
 _LOOK_SECONDS: Final = 0.1
 _SAMPLE_SECONDS: Final = 1.0
@@ -118,12 +119,14 @@ def _take_record(line: bytes, *, router: Router, board: Board, now: float) -> st
     if record and owner:
         weight = router.settings.log_sample if record.status < 400 else 1
         board.meter.record(record, owner=owner, weight=weight, now=now)
-    return describe_record(fields, at=now)
+    return describe_record(fields, at=now, owner=owner)
 
 
-def describe_record(fields: Sequence[str], *, at: float) -> str:
+def describe_record(fields: Sequence[str], *, at: float, owner: SlotOwner | None = None) -> str:
     """One line of JSON with what is known of a request: numbers as numbers, unknown fields left out."""
     known: dict[str, object] = {"at": round(at, 3), "event": "request"}
+    if owner:
+        known |= {"namespace": owner[0], "deployment": owner[2]}
     for name, value in zip(_NAMES, fields, strict=True):
         if value not in _NOT_KNOWN:
             known[name] = int(value) if name in _NUMBERS and value.isdigit() else value

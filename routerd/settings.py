@@ -54,6 +54,7 @@ class Settings:
     slot_rest_seconds: float = 120.0  # before a released slot serves another deployment
     max_connections: int = 8000  # client connections; lowered to what the open-files limit allows
     max_body_bytes: int = 100 * 1024 * 1024
+    request_seconds: float = 30.0  # for a request's head to arrive, and for a body that fits into a buffer
     buffer_bytes: int = 65536  # HAProxy's tune.bufsize: also the largest request that can be mirrored
     hold_seconds: float = 120.0  # how long a request waits for the first replica of a scaled-to-zero model
     drain_seconds: float = 2.0  # between "not ready" and the end of listening, on SIGTERM
@@ -176,6 +177,8 @@ def _options(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     add("--slot-rest-seconds", type=float, default=default.slot_rest_seconds)
     add("--max-connections", type=_count, default=default.max_connections)
     add("--max-body-bytes", type=_count, default=default.max_body_bytes)
+    request_help = "for a request's head to arrive, and for a body that fits into a buffer"
+    add("--request-seconds", type=float, default=default.request_seconds, help=request_help)
     add("--buffer-bytes", type=_count, default=default.buffer_bytes)
     add("--hold-seconds", type=float, default=default.hold_seconds)
     add("--drain-seconds", type=float, default=default.drain_seconds)

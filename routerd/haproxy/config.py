@@ -150,6 +150,7 @@ def _placeholders(settings: Settings, *, slots: int) -> dict[str, str]:
         "COLD_START_HEADER": contract.COLD_START_HEADER,
         "MIRROR_BYTES": str(settings.buffer_bytes - _MIRROR_RESERVE),
         "MAX_BODY_BYTES": str(settings.max_body_bytes),
+        "REQUEST_MS": str(int(settings.request_seconds * 1000)),
         "BIND": f"{_host(settings.bind)}:{settings.inference_port}",
         "TLS_BIND": _tls_bind(settings),
         "PLAIN_HTTP": _plain_http(settings),

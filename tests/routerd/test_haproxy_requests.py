@@ -12,6 +12,8 @@ import pytest
 from routerd.contract import key_hash
 from routerd.haproxy.config import LOG_FIELDS
 from routerd.haproxy.problems import ANSWERS
+from routerd.load import describe_record
+from routerd.meter import split_record
 from routerd.routes import Replica
 from tests.routerd.conftest import KEY, Answer, Router, StartModel, deployment, endpoint
 
@@ -279,6 +281,53 @@ async def test_every_request_leaves_a_record_on_the_log_socket(router: Router, s
     assert (good["endpoint"], good["slot"], good["replica"], good["status"]) == ("credit", slot, "blue-1", "200")
     assert good["key"] == "primary"
     assert (refused["status"], refused["reason"]) == ("401", "unauthorized")
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_what_a_caller_names_its_request_and_its_trace_reach_the_model_and_the_log(
+    router: Router, start_model: StartModel, chunked: bool
+) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    names = {"traceparent": trace, "tracestate": "a=b", "x-ms-client-request-id": "job-7"}
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"{}"
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
+        log.bind(str(router.settings.log_socket))
+        log.settimeout(5)
+        blue = await start_model("blue-1")
+        await router.serve(endpoint(deployment("blue", blue)))
+        answer = await router.call(path="/score?secret=1", headers=names, data=pieces() if chunked else b"{}")
+        line = (await asyncio.to_thread(log.recv, 4096)).decode()
+    record = json.loads(describe_record(split_record(line.encode()) or (), at=1.0, owner=("team-a", "credit", "blue")))
+
+    assert {name: blue.seen[0].headers[name] for name in names} == names
+    assert answer.headers["x-ms-client-request-id"] == "job-7"
+    assert record["traceparent"] == trace
+    assert record["client_request_id"] == "job-7"
+    assert record["request_id"] == answer.headers["x-request-id"]
+    assert (record["namespace"], record["endpoint"], record["deployment"]) == ("team-a", "credit", "blue")
+    assert record["path"].endswith("/score")
+    assert "secret" not in line
+    assert {"queue_ms", "connect_ms", "response_ms", "total_ms"} <= record.keys()
+
+
+async def test_names_of_a_request_cannot_break_its_record(router: Router, start_model: StartModel) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
+        log.bind(str(router.settings.log_socket))
+        log.settimeout(5)
+        blue = await start_model("blue-1")
+        await router.serve(endpoint(deployment("blue", blue)))
+        odd = {"traceparent": "00-\tzz" + "a" * 5000, "x-ms-client-request-id": "a\tb" * 500}
+        await router.call(path="/" + "x" * 3000, headers=odd)
+        line = await asyncio.to_thread(log.recv, 8192)
+
+    fields = split_record(line)
+    assert fields is not None
+    assert len(line) < 2048
+    record = dict(zip((name for name, _ in LOG_FIELDS), fields, strict=True))
+    assert (record["status"], len(record["traceparent"]), len(record["client_request_id"])) == ("200", 55, 40)
 
 
 async def test_an_ipv6_replica_is_reached(router: Router, start_model: StartModel) -> None:
