@@ -40,6 +40,7 @@ def read_endpoint(item: Object, *, replicas: Mapping[tuple[str, str], tuple[Repl
         except SpecError as error:
             problems.append(Problem(type="Ready", reason=INVALID_SPEC, message=str(error)))
     auth = _Auth.read(spec.get("auth"), problems=problems)
+    access = _access(spec.get("access"), problems=problems)
     known = {d.name for d in deployments}
     traffic = _weights(spec.get("traffic"), field_name="traffic", known=known, problems=problems)
     mirror = _weights(spec.get("mirror"), field_name="mirror", known=known, problems=problems)
@@ -66,7 +67,8 @@ def read_endpoint(item: Object, *, replicas: Mapping[tuple[str, str], tuple[Repl
         mirror=mirror,
         deployments=tuple(sorted(deployments, key=lambda d: d.name)),
         problems=tuple(problems),
-        routed=auth.usable and bool(_NAME.fullmatch(name)),
+        access=access or "both",
+        routed=auth.usable and access is not None and bool(_NAME.fullmatch(name)),
     )
 
 
@@ -99,6 +101,21 @@ class _Auth:
             else:
                 problems.append(_invalid(f"spec.auth.keys: {key.get('name')!r} is not a usable key."))
         return cls(mode="key", revision=int(revision), keys=tuple(keys), usable=True)
+
+
+def _access(raw: Any, *, problems: list[Problem]) -> Literal["both", "public", "private"] | None:
+    """Which listeners an endpoint answers on; None (then it is not routed at all) where that is not understood."""
+    if raw is None:
+        return "both"
+    names = set(map(str, _list(raw)))
+    if names == {"public", "private"}:
+        return "both"
+    if names == {"public"}:
+        return "public"
+    if names == {"private"}:
+        return "private"
+    problems.append(_invalid(f"spec.access is {raw!r}: public, private or both are needed."))
+    return None
 
 
 def _weights(raw: Any, *, field_name: str, known: set[str], problems: list[Problem]) -> tuple[tuple[str, int], ...]:

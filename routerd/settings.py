@@ -35,6 +35,7 @@ class Settings:
     bind: str = "127.0.0.1"
     inference_port: int = contract.INFERENCE_PORT
     admin_port: int = contract.ADMIN_PORT
+    private_port: int = 0  # for callers of the private Service; 0: no such way in
     tls_port: int = 0  # for callers by TLS; 0: no such way in
     tls_secrets: tuple[str, ...] = (contract.TLS_SECRET,)  # Secrets with certificates, the default one first
     tls_client_auth: str = "none"  # "request" or "require" callers' own certificates
@@ -144,6 +145,8 @@ def _options(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     add("--bind", default=environ.get("POD_IP") or default.bind, help="address to listen on")
     add("--inference-port", type=_count, default=default.inference_port)
     add("--admin-port", type=_count, default=default.admin_port)
+    private_help = f"a way in of its own for private callers (usually {contract.PRIVATE_PORT}; 0: no)"
+    add("--private-port", type=int, default=default.private_port, help=private_help)
     tls_help = f"also listen with TLS, on this port (usually {contract.TLS_PORT}; 0: no)"
     add("--tls-port", type=int, default=default.tls_port, help=tls_help)
     add(

@@ -104,18 +104,19 @@ def want(
 
 
 def endpoint_record(endpoint: EndpointRoute, *, slots: Mapping[str, str]) -> str:
-    """`key|@|5:q500-0002|90:q500-0001:100:q500-0002`: auth, slot, mirror, cumulative split.
+    """`key|@|5:q500-0002|90:q500-0001:100:q500-0002|private`: auth, slot, mirror, cumulative split, access.
 
-    `key|q500-0001||`: one deployment takes all the traffic. `key|||`: none does.
+    `key|q500-0001||`: one deployment takes all the traffic, on every listener. `key|||`: none does.
     """
+    access = "" if endpoint.access == "both" else f"|{endpoint.access}"
     mirror = "".join(f"{percent}:{slots[name]}" for name, percent in endpoint.mirror[:1])
     if [percent for _, percent in endpoint.traffic] == [100]:
-        return f"{endpoint.auth_mode}|{slots[endpoint.traffic[0][0]]}|{mirror}|"
+        return f"{endpoint.auth_mode}|{slots[endpoint.traffic[0][0]]}|{mirror}|{access}"
     total, split = 0, []
     for name, percent in endpoint.traffic:
         total += percent
         split.append(f"{total}:{slots[name]}")
-    return f"{endpoint.auth_mode}|{'@' if split else ''}|{mirror}|{':'.join(split)}"
+    return f"{endpoint.auth_mode}|{'@' if split else ''}|{mirror}|{':'.join(split)}{access}"
 
 
 def slot_record(deployment: DeploymentRoute, *, hold_seconds: float, retry_after: int) -> str:
