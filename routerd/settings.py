@@ -166,7 +166,8 @@ def _options(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     add("--kubeconfig", type=Path, help="file that names the API server")
     in_cluster = "KUBERNETES_SERVICE_HOST" in environ
     add("--in-cluster", type=_boolean, nargs="?", const=True, default=in_cluster)
-    add("--objects", type=Path, help="read OnlineEndpoints and EndpointSlices from this YAML or JSON file")
+    objects_help = "route what this YAML or JSON file says, without any Kubernetes"
+    add("--config", "--objects", type=Path, dest="objects", help=objects_help)
     add("--service-account-dir", type=Path, default=default.service_account_dir)
     add("--namespace", action="append", dest="namespaces", help="watch this one; may be repeated")
     add("--admin-token", help="what the admin API asks for")
