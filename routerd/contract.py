@@ -26,6 +26,7 @@ SYSTEM_NAMESPACE: Final = "slipway-system"
 BUILDS_NAMESPACE: Final = "slipway-builds"  # on the embedded cluster: pods that write to the node's image store
 ROUTER: Final = "routerd"  # workload, ServiceAccount, PodDisruptionBudget and headless admin Service
 ROUTER_SERVICE: Final = "slipway-router"  # what callers reach
+PRIVATE_SERVICE: Final = "slipway-router-private"  # what callers inside the cluster reach
 ARTIFACTS: Final = "slipway-artifacts"  # workload, Service and Secret of the artifact cache
 TLS_SECRET: Final = "slipway-tls"  # type kubernetes.io/tls: what callers are shown
 ADMIN_SECRET: Final = "slipway-admin"  # key "token": what the admin API asks for
@@ -54,6 +55,7 @@ SCORING_PORT: Final = 5001
 
 # --- Ports of a router pod (on POD_IP) --------------------------------------------------------
 INFERENCE_PORT: Final = 8080
+PRIVATE_PORT: Final = 8081  # the same for callers of the private Service
 TLS_PORT: Final = 8443  # the same with TLS, where there is a certificate
 ADMIN_PORT: Final = 9902
 ARTIFACTS_PORT: Final = 9910
@@ -271,6 +273,8 @@ def online_endpoint_crd() -> dict[str, Any]:
             "sticky": _STICKY,
             "priorities": {"type": "boolean"},  # callers may say x-slipway-priority
             "traffic": _map_of(_PERCENT),  # deployment -> percent; 0 or 100 in total
+            # Through which of the routers' Services it is reached; both where this is absent.
+            "access": {"type": "array", "items": {"type": "string", "enum": ["public", "private"]}},
             "mirror": _map_of(_integer(minimum=0, maximum=50)),
             "deployments": _list_by("name", _DEPLOYMENT),
         },

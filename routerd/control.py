@@ -75,6 +75,10 @@ class Router(Protocol):
         """What callers by TLS are shown, the default first; empty without TLS, or before the first look."""
         ...
 
+    def lost_at(self) -> float | None:
+        """Since when (unix seconds) the table is only as last known; None while the API server is heard."""
+        ...
+
     def ring(self) -> Ring | None:
         """The routers that take requests now; None while they are not known, or this is the only one."""
         ...

@@ -54,6 +54,7 @@ class Daemon:
         self.runtime = Runtime(settings.admin_socket)
         self.reconciler = Reconciler(settings, files=HaproxyFiles(settings), runtime=self.runtime)
         self.keeper = CertificateKeeper(settings, runtime=self.runtime)
+        self.watcher: Watcher | None = None
         self._parts = parts
         self._draining = False
 
@@ -76,6 +77,10 @@ class Daemon:
     def certificates(self) -> tuple[CertificateState, ...]:
         """What callers by TLS are shown."""
         return self.keeper.states()
+
+    def lost_at(self) -> float | None:
+        """Since when the API server has not been heard of; None while it is, or where there is none."""
+        return self.watcher.lost_at() if self.watcher else None
 
     def ring(self) -> Ring | None:
         """The routers that take requests now; None while they are not known."""
@@ -103,14 +108,14 @@ class Daemon:
             if self.settings.tls_port:
                 group.create_task(self.keeper.run(), name="certificates")
             if self.kube is not None:
-                watcher = Watcher(
+                self.watcher = Watcher(
                     self.settings,
                     client=self.kube,
                     offer=self.reconciler.offer,
                     offer_ring=self.reconciler.offer_ring,
                     offer_secrets=self.keeper.offer,
                 )
-                group.create_task(watcher.run(), name="watch")
+                group.create_task(self.watcher.run(), name="watch")
             elif self.settings.objects is not None:
                 follow = follow_file(
                     self.settings,

@@ -42,6 +42,7 @@ def read_endpoint(
         except SpecError as error:
             problems.append(Problem(type="Ready", reason=INVALID_SPEC, message=str(error)))
     auth = read_auth(spec.get("auth"), endpoint=name, problems=problems)
+    access = _access(spec.get("access"), problems=problems)
     traffic, mirror = _read_shares(spec, known={d.name for d in deployments}, problems=problems)
     if not _NAME.fullmatch(name):
         problems.append(_invalid(f"metadata.name {name!r} is not a name the router can route."))
@@ -63,7 +64,8 @@ def read_endpoint(
         mirror=mirror,
         deployments=tuple(sorted(deployments, key=lambda d: d.name)),
         problems=tuple(problems),
-        routed=auth.usable and bool(_NAME.fullmatch(name)),
+        access=access or "both",
+        routed=auth.usable and access is not None and bool(_NAME.fullmatch(name)),
     )
 
 
@@ -87,6 +89,21 @@ def _read_shares(
         problems.append(_invalid(f"spec.traffic names more than {MAX_SPLIT} deployments."))
         traffic = ()
     return traffic, mirror
+
+
+def _access(raw: Any, *, problems: list[Problem]) -> Literal["both", "public", "private"] | None:
+    """Which listeners an endpoint answers on; None (then it is not routed at all) where that is not understood."""
+    if raw is None:
+        return "both"
+    names = set(map(str, _list(raw)))
+    if names == {"public", "private"}:
+        return "both"
+    if names == {"public"}:
+        return "public"
+    if names == {"private"}:
+        return "private"
+    problems.append(_invalid(f"spec.access is {raw!r}: public, private or both are needed."))
+    return None
 
 
 def _weights(raw: Any, *, field_name: str, known: set[str], problems: list[Problem]) -> tuple[tuple[str, int], ...]:

@@ -113,6 +113,7 @@ class EndpointRoute:
     mirror: tuple[tuple[str, int], ...] = ()
     deployments: tuple[DeploymentRoute, ...] = ()
     problems: tuple[Problem, ...] = ()
+    access: Literal["both", "public", "private"] = "both"  # which listeners it answers on
     routed: bool = True  # False: HAProxy must not know this endpoint
 
     @property

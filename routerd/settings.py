@@ -35,6 +35,7 @@ class Settings:
     bind: str = "127.0.0.1"
     inference_port: int = contract.INFERENCE_PORT
     admin_port: int = contract.ADMIN_PORT
+    private_port: int = 0  # for callers of the private Service; 0: no such way in
     tls_port: int = 0  # for callers by TLS; 0: no such way in
     tls_secrets: tuple[str, ...] = (contract.TLS_SECRET,)  # Secrets with certificates, the default one first
     tls_client_auth: str = "none"  # "request" or "require" callers' own certificates
@@ -146,6 +147,8 @@ def _options(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     add("--bind", default=environ.get("POD_IP") or default.bind, help="address to listen on")
     add("--inference-port", type=_count, default=default.inference_port)
     add("--admin-port", type=_count, default=default.admin_port)
+    private_help = f"a way in of its own for private callers (usually {contract.PRIVATE_PORT}; 0: no)"
+    add("--private-port", type=int, default=default.private_port, help=private_help)
     tls_help = f"also listen with TLS, on this port (usually {contract.TLS_PORT}; 0: no)"
     add("--tls-port", type=int, default=default.tls_port, help=tls_help)
     add(
@@ -165,7 +168,8 @@ def _options(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     add("--kubeconfig", type=Path, help="file that names the API server")
     in_cluster = "KUBERNETES_SERVICE_HOST" in environ
     add("--in-cluster", type=_boolean, nargs="?", const=True, default=in_cluster)
-    add("--objects", type=Path, help="read OnlineEndpoints and EndpointSlices from this YAML or JSON file")
+    objects_help = "route what this YAML or JSON file says, without any Kubernetes"
+    add("--config", "--objects", type=Path, dest="objects", help=objects_help)
     add("--service-account-dir", type=Path, default=default.service_account_dir)
     add("--namespace", action="append", dest="namespaces", help="watch this one; may be repeated")
     hosts_help = "an endpoint of this namespace may answer as this host (or *.domain); may be repeated"

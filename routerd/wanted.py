@@ -144,20 +144,22 @@ def _token_entries(endpoint: EndpointRoute) -> Iterator[tuple[str, str]]:
 
 
 def endpoint_record(endpoint: EndpointRoute, *, slots: Mapping[str, str]) -> str:
-    """`key|@|5:q500-0002|90:q500-0001:100:q500-0002`: auth, slot, mirror, cumulative split.
+    """`key|@|5:q500-0002|90:q500-0001:100:q500-0002||private`: auth, slot, mirror, split, (sticky,) access.
 
     `key|q500-0001||`: one deployment takes all the traffic. `key|||`: none does. A split that is decided by what the
-    request carries says so in a fifth part: `|header:x-session`.
+    request carries says so in a fifth part, `|header:x-session`; an endpoint that answers on one listener only says
+    that in a sixth.
     """
+    access = "" if endpoint.access == "both" else f"|{endpoint.access}"
     mirror = "".join(f"{percent}:{slots[name]}" for name, percent in endpoint.mirror[:1])
     if [percent for _, percent in endpoint.traffic] == [100]:
-        return f"{endpoint.auth_mode}|{slots[endpoint.traffic[0][0]]}|{mirror}|"
+        return f"{endpoint.auth_mode}|{slots[endpoint.traffic[0][0]]}|{mirror}|" + (access and f"|{access}")
     total, split = 0, []
     for name, percent in endpoint.traffic:
         total += percent
         split.append(f"{total}:{slots[name]}")
-    record = f"{endpoint.auth_mode}|{'@' if split else ''}|{mirror}|{':'.join(split)}"
-    return f"{record}|{endpoint.sticky.source}:{endpoint.sticky.name}" if endpoint.sticky and split else record
+    sticky = f"{endpoint.sticky.source}:{endpoint.sticky.name}" if endpoint.sticky and split else ""
+    return f"{endpoint.auth_mode}|{'@' if split else ''}|{mirror}|{':'.join(split)}" + f"|{sticky}{access}".rstrip("|")
 
 
 def slot_record(deployment: DeploymentRoute, *, hold_seconds: float, retry_after: int) -> str:

@@ -20,6 +20,7 @@ from the list leaves at once.
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -51,11 +52,12 @@ class Store:
     items: dict[str, Object] = field(default_factory=dict)
     listed: bool = False
     refused: bool = False  # the API server will not let us list them
+    lost_at: float | None = None  # since when (unix seconds) nothing has been heard; None: the watch is up
 
     def replace(self, items: Iterable[Object]) -> None:
         """Take a complete list."""
         self.items = {_name(item): item for item in items}
-        self.listed, self.refused = True, False
+        self.listed, self.refused, self.lost_at = True, False, None
 
     def apply(self, kind: str, item: Object) -> None:
         """Take one watch event (ADDED, MODIFIED or DELETED; others say nothing about the object)."""
@@ -93,6 +95,7 @@ async def watch_forever(feed: Feed) -> None:
             await _list_then_watch(feed)
             pause = 0.0
         except (ApiError, httpx2.HTTPError, OSError) as error:
+            feed.store.lost_at = feed.store.lost_at or time.time()
             if pause == 0.0:
                 log.warning("Watching %s broke off, trying again: %s", feed, _reason(error))
             if _is_refusal(error) and not feed.store.refused:
@@ -163,6 +166,14 @@ class Watcher:
         self._tasks: dict[str, list[asyncio.Task[None]]] = {}
         self._changed = asyncio.Event()
         self._first_table_made = False
+
+    def lost_at(self) -> float | None:
+        """Since when (unix seconds) some of what is routed may be out of date; None when every watch is up.
+
+        What the API server refuses to show is no loss of the API server.
+        """
+        stores = (self._targets, self._routers, *self._secrets.values(), *self._stores.values())
+        return min((store.lost_at for store in stores if store.lost_at and not store.refused), default=None)
 
     async def run(self) -> None:
         """Watch until cancelled."""

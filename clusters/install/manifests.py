@@ -18,7 +18,6 @@ from clusters.kube.kinds import Obj
 from routerd import contract
 
 ROUTER_ROLE = "slipway-routerd"
-TLS_SECRET = "slipway-tls"  # noqa: S105  a name: the only Secret besides its own that the router may read
 UPLOAD_TOKEN = "ROUTERD_ARTIFACTS_UPLOAD_TOKEN"  # noqa: S105  a key's name
 SIGNING_KEY = "ROUTERD_ARTIFACTS_SIGNING_KEY"
 _RBAC = "rbac.authorization.k8s.io/v1"
@@ -63,8 +62,11 @@ def definitions(*, studio: str) -> list[Obj]:
     return found
 
 
-def rights(*, studio: str, targets: Iterable[str]) -> list[Obj]:
-    """ServiceAccounts and what the router may do: read and scale in target namespaces, little in its own."""
+def rights(*, studio: str, targets: Iterable[str], tls: Iterable[str] = (contract.TLS_SECRET,)) -> list[Obj]:
+    """ServiceAccounts and what the router may do: read and scale in target namespaces, little in its own.
+
+    `tls`: the Secrets with certificates, the only ones it may read.
+    """
     system = {"kind": "Role", "name": contract.ROUTER}
     return [
         service_account(contract.ROUTER, studio=studio, token=True),
@@ -79,7 +81,7 @@ def rights(*, studio: str, targets: Iterable[str]) -> list[Obj]:
             "apiVersion": _RBAC,
             "kind": "Role",
             "metadata": meta(contract.ROUTER, studio=studio),
-            "rules": _system_rules(),
+            "rules": _system_rules(sorted(set(tls))),
         },
         _binding(contract.ROUTER, studio=studio, namespace=contract.SYSTEM_NAMESPACE, role=system),
         *(target_binding(each, studio=studio) for each in sorted(set(targets))),
@@ -126,12 +128,12 @@ def _target_rules() -> list[Obj]:
     ]
 
 
-def _system_rules() -> list[Obj]:
+def _system_rules(tls: list[str]) -> list[Obj]:
     """Each by name: the router lists and watches with `metadata.name=`, so a name narrows these verbs as well."""
     lease = {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"]}
     return [
         {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [contract.TARGETS_CONFIGMAP], "verbs": _READ},
-        {"apiGroups": [""], "resources": ["secrets"], "resourceNames": [TLS_SECRET], "verbs": _READ},
+        {"apiGroups": [""], "resources": ["secrets"], "resourceNames": tls, "verbs": _READ},
         # (Its own Service's, to know the other routers; a selector cannot narrow a right.)
         {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": _READ},
         lease | {"verbs": ["create"]},

@@ -40,7 +40,7 @@ def remove_workloads(kube: Kube, plan: Plan, clock: StepClock) -> Verdict:  # no
     """Workloads, Services and the cache's volume; done when no pod is left."""
     for name in _APPS:
         _remove(kube, DEPLOYMENTS, name, plan)
-    for name in (contract.ROUTER_SERVICE, *_APPS):
+    for name in (contract.ROUTER_SERVICE, contract.PRIVATE_SERVICE, *_APPS):
         _remove(kube, SERVICES, name, plan)
     _remove(kube, POD_DISRUPTION_BUDGETS, contract.ROUTER, plan)
     selector = f"{contract.STUDIO}={plan.studio},{contract.APP_NAME} in ({','.join(_APPS)})"

@@ -110,7 +110,7 @@ def look_at_definitions(kube: Kube, plan: Plan, clock: StepClock) -> Verdict:
 def look_at_rights(kube: Kube, plan: Plan, clock: StepClock) -> Verdict:  # noqa: ARG001  the same shape for all
     """Accounts, roles, tokens and the list of namespaces."""
     objects = [
-        *manifests.rights(studio=plan.studio, targets=plan.targets),
+        *manifests.rights(studio=plan.studio, targets=plan.targets, tls=plan.settings.certificates()),
         manifests.admin_secret(plan.secrets, studio=plan.studio),
         manifests.artifacts_secret(plan.secrets, studio=plan.studio),
         manifests.targets_config_map(plan.targets, studio=plan.studio),

@@ -11,6 +11,8 @@ from studio.errors import FieldErrors
 
 SERVICE_TYPES = ("LoadBalancer", "NodePort", "ClusterIP")
 _IMAGE = re.compile(r"^[a-z0-9][\w.:/@-]{0,250}$")
+_SECRET = re.compile(r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")
+PLAIN_HTTP = ("allow", "redirect", "refuse")
 MOST_REPLICAS = 9
 IMAGE_NEEDED = (
     "Must name the image of Slipway that this cluster's nodes can pull. Build it with deploy/Dockerfile and push it to "
@@ -30,7 +32,13 @@ class RouterSettings:
     address: str = ""  # what callers are told, when it is not the Service's own: "https://score.example.org"
     artifacts_gib: int = 20  # size of the artifact cache's volume, where the cluster has a default storage class
     pull_secret: str = ""  # a kubernetes.io/dockerconfigjson Secret in slipway-system
+    tls_secrets: str = ""  # Secrets with certificates in slipway-system, spaces between; the first is the default
+    plain_http: str = "allow"  # or "redirect" to TLS, or "refuse"
     log_sample: int = 1  # one in so many successful requests is logged; errors always
+
+    def certificates(self) -> tuple[str, ...]:
+        """The Secrets with certificates the router may read."""
+        return tuple(self.tls_secrets.split()) or (contract.TLS_SECRET,)
 
 
 def to_json(settings: RouterSettings) -> dict[str, Any]:
@@ -62,6 +70,7 @@ def check_settings(settings: RouterSettings, *, runtime: str) -> RouterSettings:
     ):
         if not low <= getattr(settings, name) <= high:
             errors[name] = [f"Must be {low} to {high}."]
+    errors |= _tls_errors(settings)
     if settings.node_port and not 30000 <= settings.node_port <= 32767:
         errors["node_port"] = ["Must be 30000 to 32767, or empty for any."]
     if settings.address and not _is_address(settings.address):
@@ -69,6 +78,17 @@ def check_settings(settings: RouterSettings, *, runtime: str) -> RouterSettings:
     if errors:
         raise FieldErrors(errors)
     return replace(settings, address=settings.address.rstrip("/"))
+
+
+def _tls_errors(settings: RouterSettings) -> dict[str, list[str]]:
+    errors = {}
+    if not all(_SECRET.match(name) for name in settings.tls_secrets.split()):
+        errors["tls_secrets"] = ["Must be names of Secrets in slipway-system, with spaces between."]
+    if settings.plain_http not in PLAIN_HTTP:
+        errors["plain_http"] = [f"Must be one of {', '.join(PLAIN_HTTP)}."]
+    elif settings.plain_http != "allow" and not settings.tls_secrets:
+        errors["plain_http"] = ["Needs a certificate: without TLS nobody could call."]
+    return errors
 
 
 def _is_address(text: str) -> bool:

@@ -24,6 +24,7 @@ def router(settings: RouterSettings, *, studio: str, address: str) -> list[Obj]:
     """The router's Services, workload and disruption budget. `address`: what status.address is to say, or ""."""
     return [
         _router_service(settings, studio=studio),
+        _private_service(studio=studio),
         _admin_service(studio=studio),
         _router_workload(settings, studio=studio, address=address),
         _budget(studio=studio),
@@ -52,9 +53,16 @@ def _router_service(settings: RouterSettings, *, studio: str) -> Obj:
     port = _port("http", settings.port, "http")
     if settings.service_type == "NodePort" and settings.node_port:
         port["nodePort"] = settings.node_port
+    ports = [port, *([_port("https", 443, "https")] if settings.tls_secrets else [])]
     return _service(
-        contract.ROUTER_SERVICE, studio=studio, app=contract.ROUTER, ports=[port], type_=settings.service_type
+        contract.ROUTER_SERVICE, studio=studio, app=contract.ROUTER, ports=ports, type_=settings.service_type
     )
+
+
+def _private_service(*, studio: str) -> Obj:
+    """Leads to the private listener, where endpoints answer that are not for the public."""
+    ports = [_port("http", 80, "private")]
+    return _service(contract.PRIVATE_SERVICE, studio=studio, app=contract.ROUTER, ports=ports)
 
 
 def _admin_service(*, studio: str) -> Obj:
@@ -156,6 +164,8 @@ def _router_workload(settings: RouterSettings, *, studio: str, address: str) -> 
         {"name": "ROUTERD_ADMIN_TOKEN_FILE", "value": f"{_ADMIN_DIR}/token"},
         {"name": "ROUTERD_INFERENCE_PORT", "value": str(contract.INFERENCE_PORT)},
         {"name": "ROUTERD_ADMIN_PORT", "value": str(contract.ADMIN_PORT)},
+        {"name": "ROUTERD_PRIVATE_PORT", "value": str(contract.PRIVATE_PORT)},
+        *_tls_variables(settings),
         {"name": "ROUTERD_PEER_PORT", "value": str(contract.PEER_PORT)},
         {"name": "ROUTERD_LOG_SAMPLE", "value": str(settings.log_sample)},
         {"name": "ROUTERD_GRACE_SECONDS", "value": str(DRAIN_SECONDS)},
@@ -168,6 +178,8 @@ def _router_workload(settings: RouterSettings, *, studio: str, address: str) -> 
         env=env,
         ports=[
             {"name": "http", "containerPort": contract.INFERENCE_PORT},
+            {"name": "private", "containerPort": contract.PRIVATE_PORT},
+            {"name": "https", "containerPort": contract.TLS_PORT},
             {"name": "admin", "containerPort": contract.ADMIN_PORT},
             {"name": "peers", "containerPort": contract.PEER_PORT},
         ],
@@ -196,6 +208,16 @@ def _router_workload(settings: RouterSettings, *, studio: str, address: str) -> 
     }
     strategy = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}
     return _workload(contract.ROUTER, studio=studio, replicas=settings.replicas, strategy=strategy, pod=pod)
+
+
+def _tls_variables(settings: RouterSettings) -> list[Obj]:
+    if not settings.tls_secrets:
+        return []
+    return [
+        {"name": "ROUTERD_TLS_PORT", "value": str(contract.TLS_PORT)},
+        {"name": "ROUTERD_TLS_SECRETS", "value": ",".join(settings.certificates())},
+        {"name": "ROUTERD_PLAIN_HTTP", "value": settings.plain_http},
+    ]
 
 
 def _spread(app: str) -> Obj:

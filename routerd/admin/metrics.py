@@ -109,6 +109,9 @@ def _of_process(router: Router, *, board: Board) -> Iterator[Family]:
     descriptors = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names only
     yield "routerd_ready", "gauge", "1 when callers should be sent here.", [({}, router.ready())]
     yield "routerd_leader", "gauge", "1 when this router scales and writes status.", [({}, board.leading)]
+    lost_at = router.lost_at()
+    text = "For how long the API server has not been heard, and the table is as last known; 0: it is."
+    yield "routerd_api_server_lost_seconds", "gauge", text, [({}, time.time() - lost_at if lost_at else 0)]
     cpu = usage.ru_utime + usage.ru_stime
     yield "process_cpu_seconds_total", "counter", "CPU time of the control process.", [({}, cpu)]
     yield "process_resident_memory_bytes", "gauge", "Memory of the control process.", [({}, resident)]

@@ -6,7 +6,7 @@
     GET  /v1/samples     ?after=SEQ  {"router", "next", "last", "samples"}
     GET  /v1/decisions   ?after=SEQ  {"router", "next", "last", "decisions"}
     GET  /v1/report      what the leading router needs to know of the others, see `report`
-    GET  /v1/table       {"router", "leading", "ready", "endpoints"}
+    GET  /v1/table       {"router", "leading", "ready", "apiServerLostAt", "endpoints"}
     POST /v1/invoke      one request through HAProxy, see `invoke`
 
 An answer holds at most a page of records: whoever finds `next` below `last` asks again at once. Without a token set,
@@ -117,6 +117,7 @@ async def _table(request: web.Request) -> web.Response:
             "router": router_name(router),
             "leading": board.leading,
             "ready": router.ready(),
+            "apiServerLostAt": router.lost_at(),
             "endpoints": describe_table(router, board=board),
         }
     )

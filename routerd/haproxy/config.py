@@ -152,6 +152,8 @@ def _placeholders(settings: Settings, *, slots: int) -> dict[str, str]:
         "MAX_BODY_BYTES": str(settings.max_body_bytes),
         "REQUEST_MS": str(int(settings.request_seconds * 1000)),
         "BIND": f"{_host(settings.bind)}:{settings.inference_port}",
+        "PRIVATE_PORT": str(settings.private_port),
+        "PRIVATE_BIND": f"    bind {_host(settings.bind)}:{settings.private_port}" if settings.private_port else "",
         "TLS_BIND": _tls_bind(settings),
         "PLAIN_HTTP": _plain_http(settings),
         "PEER_BIND": f"{_host(settings.bind)}:{settings.peer_port}",

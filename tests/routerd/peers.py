@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 import aiohttp
+from lightkube.core.async_client import AsyncClient
 
 from routerd.daemon import Daemon, Part
 from routerd.haproxy.maps import HaproxyFiles
@@ -78,14 +79,16 @@ async def finds(router: Router, addresses: Iterable[str]) -> bool:
 
 
 @asynccontextmanager
-async def run_router(settings: Settings, *, parts: Sequence[Part] = ()) -> AsyncIterator[tuple[Router, Daemon]]:
+async def run_router(
+    settings: Settings, *, parts: Sequence[Part] = (), kube: AsyncClient | None = None
+) -> AsyncIterator[tuple[Router, Daemon]]:
     """A HAProxy, and its control process as tasks of this one."""
     files = HaproxyFiles(settings)
     await asyncio.to_thread(files.prepare)
     process = HaproxyProcess(settings, files)
     process.start()
     await asyncio.to_thread(process.wait_ready, timeout_seconds=10)
-    daemon = Daemon(settings, parts=parts)
+    daemon = Daemon(settings, parts=parts, kube=kube)
     work = asyncio.create_task(daemon.run())
     connector = aiohttp.TCPConnector(limit=0)
     try:

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.core_v1 import ConfigMap
 from lightkube.types import PatchType
 
+from routerd.admin.server import run_admin
 from routerd.contract import SYSTEM_NAMESPACE, TARGETS_CONFIGMAP, key_hash
-from routerd.kubernetes import EndpointSlice, OnlineEndpoint
+from routerd.kubernetes import EndpointSlice, OnlineEndpoint, connect
+from routerd.settings import Settings
 from tests.routerd.conftest import (
     ApiServer,
     StartModel,
@@ -26,6 +29,7 @@ from tests.routerd.conftest import (
     free_port,
     online_endpoint,
 )
+from tests.routerd.peers import run_router
 
 
 @pytest.fixture
@@ -145,6 +149,43 @@ async def test_routing_goes_on_without_the_api_server_and_follows_it_when_it_is_
 
     assert counts == {"blue-1": 100}
     await caller.until("blue-2")
+
+
+async def test_a_lost_api_server_is_told_while_the_last_table_stays_in_force(
+    api_server: ApiServer, kube: AsyncClient, settings: Settings, start_model: StartModel
+) -> None:
+    await kube.create(OnlineEndpoint(online_endpoint()))
+    await kube.create(EndpointSlice(endpoint_slice(await start_model("blue-1"))))
+    used = replace(settings, kubeconfig=api_server.kubeconfig, namespaces=("team-a",), admin_token="t")
+    client = connect(used)
+    async with run_router(used, parts=[run_admin], kube=client) as (router, daemon):
+        await eventually(daemon.ready)
+        url = f"http://{used.bind}:{used.admin_port}"
+
+        async def told() -> tuple[bool, bool, bool]:
+            headers = {"x-slipway-token": "t"}
+            async with router.session.get(f"{url}/v1/table", headers=headers) as answer:
+                table = await answer.json()
+            async with router.session.get(f"{url}/metrics", headers=headers) as answer:
+                counted = "routerd_api_server_lost_seconds 0\n" not in await answer.text()
+            return table["apiServerLostAt"] is not None, counted, table["ready"]
+
+        assert await told() == (False, False, True)
+        await api_server.stop()
+
+        async def lost() -> bool:
+            return await told() == (True, True, True)  # and callers are still sent here
+
+        await eventually(lost)
+        assert (await router.call(key=None)).text == "blue-1"
+        await api_server.start()
+
+        async def found() -> bool:
+            return await told() == (False, False, True)
+
+        await eventually(found, seconds=30)
+    assert client is not None
+    await client.close()
 
 
 async def test_the_same_name_in_two_namespaces_is_served_by_the_older(

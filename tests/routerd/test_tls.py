@@ -23,9 +23,11 @@ from routerd.control import CertificateState
 from routerd.daemon import Daemon
 from routerd.haproxy.reload import reload_haproxy
 from routerd.settings import Settings
+from routerd.status import StatusWriter
 from routerd.tls import certificate_condition
 from tests.routerd.conftest import KEY, Router, StartModel, deployment, endpoint, eventually, free_port
 from tests.routerd.peers import run_router
+from tests.routerd.test_colleagues import Written
 
 PATH = "/api/v1/endpoint/credit/score"
 
@@ -242,6 +244,25 @@ async def test_the_metrics_say_until_when_a_certificate_is_valid(running: Runnin
     assert abs(float(line.split()[-1]) - time.time() - 40 * 86400) < 300
     assert 'routerd_certificate_usable{secret="slipway-tls"} 1' in page
     assert 'routerd_certificate_usable{secret="example-com"} 0' in page
+
+
+async def test_every_endpoint_says_that_the_certificate_ends_soon(running: Running, authority: Authority) -> None:
+    _, daemon = running
+    offer(
+        daemon,
+        secret("slipway-tls", *authority.issue("score.example.org", days=29)),
+        secret("example-com", *authority.issue("models.example.com", days=80)),
+    )
+    await until_served(daemon, "slipway-tls", "example-com")
+    board, written = board_of(daemon), Written()
+    board.leading = True
+
+    await StatusWriter(daemon, kube=written, board=board).turn(now=time.time())  # type: ignore[arg-type]
+
+    conditions = {condition["type"]: condition for condition in written.status["conditions"]}
+    assert conditions["Ready"]["status"] == "True"
+    assert conditions["CertificateValid"]["reason"] == "CertificateExpiresSoon"
+    assert "slipway-tls" in str(conditions["CertificateValid"]["message"])
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,36 @@ def test_the_router_may_find_the_other_routers_in_its_own_namespace() -> None:
         assert contract.PEER_PORT not in [port["port"] for port in only("Service", service)["spec"]["ports"]]
 
 
+def test_private_callers_have_a_service_of_their_own_inside_the_cluster() -> None:
+    service = only("Service", contract.PRIVATE_SERVICE)["spec"]
+    container = only("Deployment", contract.ROUTER)["spec"]["template"]["spec"]["containers"][0]
+
+    assert (service["type"], service["ports"][0]["targetPort"]) == ("ClusterIP", "private")
+    assert {"name": "private", "containerPort": contract.PRIVATE_PORT} in container["ports"]
+    assert "private" not in [port["targetPort"] for port in only("Service", contract.ROUTER_SERVICE)["spec"]["ports"]]
+
+
+def test_with_certificates_the_router_listens_with_tls_and_may_read_them_and_no_other_secret() -> None:
+    settings = RouterSettings(image="x", tls_secrets="slipway-tls example-com", plain_http="redirect")
+    objects = [
+        *manifests.rights(studio=STUDIO, targets=[], tls=settings.certificates()),
+        *workloads.router(settings, studio=STUDIO, address=""),
+    ]
+    by_kind = {(each["kind"], each["metadata"]["name"]): each for each in objects}
+    rules = by_kind["Role", contract.ROUTER]["rules"]
+    container = by_kind["Deployment", contract.ROUTER]["spec"]["template"]["spec"]["containers"][0]
+    environ = {each["name"]: each.get("value", "10.0.0.7") for each in container["env"]}
+    ports = by_kind["Service", contract.ROUTER_SERVICE]["spec"]["ports"]
+
+    assert [rule["resourceNames"] for rule in rules if "secrets" in rule["resources"]] == [
+        ["example-com", "slipway-tls"]
+    ]
+    assert [(port["port"], port["targetPort"]) for port in ports] == [(80, "http"), (443, "https")]
+    understood = read_settings([], environ=environ)
+    assert understood.tls_secrets == ("slipway-tls", "example-com")
+    assert (understood.tls_port, understood.plain_http) == (contract.TLS_PORT, "redirect")
+
+
 def test_the_router_is_bound_in_each_target_namespace() -> None:
     bindings = [each for each in everything() if each["kind"] == "RoleBinding"]
 
@@ -166,6 +196,9 @@ def test_a_pull_secret_is_used_where_it_is_named() -> None:
         ({"node_port": 80}, "node_port"),
         ({"replicas": 0}, "replicas"),
         ({"service_type": "Ingress"}, "service_type"),
+        ({"tls_secrets": "Not_a_name"}, "tls_secrets"),
+        ({"plain_http": "perhaps"}, "plain_http"),
+        ({"plain_http": "refuse"}, "plain_http"),
         ({"address": "score.example.org"}, "address"),
         ({"address": "https://score.example.org/path"}, "address"),
     ],
