@@ -368,7 +368,7 @@ class ContainerWorker:
         before = self._home / str(self._number - 1)
         if isinstance(self.report.state, Terminated) and self.report.state.container_id != self._container_id():
             return self.report.state
-        if self.report.last is not None or not before.exists():
+        if self.report.last is not None or not (before / "lock").exists():  # there was none, or it never began
             return self.report.last
         end = read_exit(before)
         return Terminated(end.exit_code, "Error" if end.exit_code else "Completed", end.started_at, end.finished_at)
