@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from routerd.auth_spec import read_auth
 from routerd.callers_spec import AllowedHosts, read_cors, read_hosts, read_sticky

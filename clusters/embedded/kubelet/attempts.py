@@ -51,7 +51,7 @@ class Attempts:
 
     def previous_end(self) -> Terminated | None:
         """How the one before ended, as far as the disk still knows."""
-        if not self.previous.exists():
+        if not (self.previous / "lock").exists():  # there was none, or it never began
             return None
         end = read_exit(self.previous)
         return Terminated(end.exit_code, "Error" if end.exit_code else "Completed", end.started_at, end.finished_at)

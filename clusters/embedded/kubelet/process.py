@@ -181,11 +181,12 @@ def is_alive(directory: Path) -> bool:
 
 
 def read_exit(directory: Path) -> Exit:
-    """How an attempt that is over ended."""
+    """How an attempt that is over ended; one that was killed with its cluster before it began has no lock yet."""
     started = str(_read_json(directory / "started.json").get("startedAt", ""))
     report = _read_json(directory / "exit.json")
     if not report:
-        now = timestamp(int((directory / "lock").stat().st_mtime_ns))
+        lock = directory / "lock"
+        now = timestamp((lock if lock.exists() else directory).stat().st_mtime_ns)
         return Exit(137, 0, started, now, known=False, error=_shim_error(directory))
     return Exit(
         exit_code=report["exitCode"],
