@@ -303,16 +303,22 @@ def _definition(obj: Obj) -> Iterator[Cause]:
     if sum(1 for version in versions if version.get("storage")) != 1:
         yield invalid("spec.versions", [], "must have exactly one version marked as storage version")
     for index, version in enumerate(versions):
-        schema = (version.get("schema") or {}).get("openAPIV3Schema")
-        if schema is None:
-            yield required(f"spec.versions[{index}].schema.openAPIV3Schema", "schemas are required")
-        elif schema.get("type") != "object":
-            field = f"spec.versions[{index}].schema.openAPIV3Schema.type"
-            yield invalid(field, schema.get("type"), "must be object at the root")
-        else:
-            yield from schema_rules.check(schema, f"spec.versions[{index}].schema.openAPIV3Schema")
         if not version.get("name"):
             yield required(f"spec.versions[{index}].name")
+    yield from _definition_schemas([(version.get("schema") or {}).get("openAPIV3Schema") for version in versions])
+
+
+def _definition_schemas(schemas: list[Any]) -> Iterator[Cause]:
+    """A schema that all versions share is looked at once, as `spec.validation`, where it was before there were many."""
+    shared = None not in schemas and all(schema == schemas[0] for schema in schemas)
+    for index, schema in enumerate(schemas[:1] if shared else schemas):
+        path = "spec.validation.openAPIV3Schema" if shared else f"spec.versions[{index}].schema.openAPIV3Schema"
+        if schema is None:
+            yield required(path, "schemas are required")
+        elif schema.get("type") != "object":
+            yield invalid(f"{path}.type", schema.get("type"), "must be object at the root")
+        else:
+            yield from schema_rules.check(schema, path)
 
 
 _KINDS: Final[dict[str, Callable[[Obj], Iterator[Cause]]]] = {

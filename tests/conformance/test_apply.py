@@ -37,7 +37,7 @@ def test_an_apply_makes_what_is_not_there_and_owns_what_it_names(place: Place) -
 
 def test_an_apply_without_a_name_for_its_owner_is_refused(place: Place) -> None:
     found = place.caller.ask("PATCH", place.path("configmaps", "one"), config("one"), kind=APPLY)
-    assert found.code == 400
+    assert (found.code, found.body["reason"]) == (422, "Invalid")
     assert "fieldManager: Required value: is required for apply patch" in found.message
 
 

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from clusters.embedded import patch as patches
 from clusters.embedded import selectors
-from clusters.embedded.errors import ApiError, BadRequest, Gone, NotFound
+from clusters.embedded.errors import ApiError, BadRequest, Gone, Invalid, NotFound
 from clusters.embedded.journal import Stored, encode
 from clusters.embedded.rbac import Attributes
 from clusters.embedded.registry import Admission, Guard, Registry
@@ -208,11 +208,14 @@ async def _apply(request: web.Request, asked: Asked) -> web.StreamResponse:
 
 
 def apply_manager(request: web.Request) -> str:
-    """Who applies. Raises BadRequest: an owner must have a name."""
+    """Who applies. Raises Invalid: an owner must have a name."""
     manager = request.query.get("fieldManager")
     if not manager:
-        raise BadRequest(
-            'PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is required for apply patch'
+        why = "Required value: is required for apply patch"
+        cause = {"reason": "FieldValueRequired", "message": why, "field": "fieldManager"}
+        raise Invalid(
+            f'PatchOptions.meta.k8s.io "" is invalid: fieldManager: {why}',
+            details={"group": "meta.k8s.io", "kind": "PatchOptions", "causes": [cause]},
         )
     return manager
 
