@@ -152,9 +152,15 @@ def parse_fields(text: str, *, resource_key: str) -> FieldSelector:
             raise BadRequest(f"invalid field selector: {part!r}")
         path, operator, value = match[1].strip(), match[2], match[3].strip()
         if path not in _ANY_KIND | _FIELDS.get(resource_key, frozenset()):
-            raise BadRequest(f"field label not supported: {path}")
+            raise BadRequest(_not_selectable(path, resource_key=resource_key))
         terms.append((tuple(path.split(".")), operator != "!=", value))
     return FieldSelector(tuple(terms))
+
+
+def _not_selectable(path: str, *, resource_key: str) -> str:
+    if resource_key in _FIELDS:
+        return f"field label not supported: {path}"
+    return f'"{path}" is not a known field selector: only "metadata.name", "metadata.namespace"'
 
 
 def exact_name(text: str) -> str:

@@ -27,6 +27,7 @@ from clusters.install.progress import (
 )
 from clusters.install.settings import RouterSettings, known_address
 from clusters.kube.client import Kube
+from clusters.kube.errors import NotFound
 from clusters.kube.kinds import (
     CUSTOM_RESOURCE_DEFINITIONS,
     DEPLOYMENTS,
@@ -95,16 +96,25 @@ def look_at_namespace(kube: Kube, plan: Plan, clock: StepClock) -> Verdict:  # n
 
 def look_at_definitions(kube: Kube, plan: Plan, clock: StepClock) -> Verdict:
     """The custom resources, until they are served; then the instance types known so far."""
-    for each in manifests.definitions(studio=plan.studio):
-        name = each["metadata"]["name"]
-        there = kube.find(CUSTOM_RESOURCE_DEFINITIONS, name)
-        if clock.begun is None and not other_studio([there], studio=plan.studio):
-            there = kube.apply(each)
+    found = [_definition(kube, each, plan=plan, clock=clock) for each in manifests.definitions(studio=plan.studio)]
+    for name, there in found:
         if not defined(there):
             return Going(f"Waiting for {name} to be served.")
-    for size in plan.sizes:
-        kube.apply(instance_type_object(size, studio=plan.studio))
+    try:
+        for size in plan.sizes:
+            kube.apply(instance_type_object(size, studio=plan.studio))
+    except NotFound:  # of several API servers, one hears of a definition later than another
+        return Going("Waiting for InstanceType to be served everywhere.")
     return Done("OnlineEndpoint and InstanceType are served.")
+
+
+def _definition(kube: Kube, wanted: Obj, *, plan: Plan, clock: StepClock) -> tuple[str, Obj | None]:
+    """Its name and what is there: applied at the first look, for a cluster takes a moment to serve it."""
+    name = wanted["metadata"]["name"]
+    there = kube.find(CUSTOM_RESOURCE_DEFINITIONS, name)
+    if there is None or (clock.begun is None and not other_studio([there], studio=plan.studio)):
+        there = kube.apply(wanted)
+    return name, there
 
 
 def look_at_rights(kube: Kube, plan: Plan, clock: StepClock) -> Verdict:  # noqa: ARG001  the same shape for all

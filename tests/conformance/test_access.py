@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.conformance.conftest import RBAC, AccountMaker, Cluster, bind, encoded
-from tests.conformance.world import Caller, Obj, Place, config, names
+from tests.conformance.world import LOOK, WAIT, Caller, Obj, Place, config, names
 
 READ_PODS = {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list"]}
 AUTHORIZATION = "/apis/authorization.k8s.io/v1"
@@ -104,7 +105,10 @@ def test_a_token_ends_with_its_account(account: AccountMaker, place: Place) -> N
     assert bot.get(place.path("pods"))["items"] == []
     place.caller.delete(place.path("serviceaccounts", "bot"))
     place.caller.until_gone(place.path("serviceaccounts", "bot"))
-    assert bot.ask("GET", place.path("pods")).code == 401
+    end = time.monotonic() + WAIT
+    while bot.ask("GET", place.path("pods")).code != 401:  # an API server believes a token it has just checked
+        assert time.monotonic() < end
+        time.sleep(LOOK)
 
 
 @pytest.mark.needs("create", "certificatesigningrequests.certificates.k8s.io")
@@ -425,10 +429,7 @@ def test_an_administrator_may_act_as_another(cluster: Cluster, account: AccountM
 
 
 def test_nobody_else_may_act_as_another(account: AccountMaker, place: Place) -> None:
+    """What it is called has changed: since 1.36 there are also rights to act as somebody for one verb only."""
     found = account("bot").ask("GET", place.path("pods"), headers={"Impersonate-User": "jane"})
-    assert found.code == 403
-    name = f"system:serviceaccount:{place.name}:bot"
-    assert found.message == (
-        f'users "jane" is forbidden: User "{name}" cannot impersonate resource "users" '
-        'in API group "" at the cluster scope'
-    )
+    assert (found.code, found.body["reason"]) == (403, "Forbidden")
+    assert f'User "system:serviceaccount:{place.name}:bot" cannot impersonate' in found.message

@@ -56,8 +56,9 @@ def test_bookmarks_tell_how_far_one_has_come(place: Place) -> None:
     caller.create(place.path("secrets"), {"metadata": {"name": "elsewhere"}})
     query = {"resourceVersion": since, "allowWatchBookmarks": "true", "labelSelector": "mine=yes"}
     with caller.watch(path, timeoutSeconds=4, **query) as events:
-        (bookmark,) = events
-    assert bookmark["type"] == "BOOKMARK"
+        found = list(events)
+    assert {event["type"] for event in found} == {"BOOKMARK"}  # how many is the server's affair
+    bookmark = found[-1]
     assert bookmark["object"]["kind"] == "ConfigMap"
     assert int(bookmark["object"]["metadata"]["resourceVersion"]) >= int(since)
     assert "data" not in bookmark["object"]

@@ -61,7 +61,9 @@ async def handle(request: web.Request) -> web.StreamResponse:
 
 def _openapi(request: web.Request, path: str, catalog: Catalog) -> web.Response:
     if not path:
-        return answer.raw(request, openapi.index(catalog))
+        listed = answer.raw(request, openapi.index(catalog))
+        listed.content_type = "text/plain"  # JSON, as kubectl knows; a real API server calls it so
+        return listed
     body = openapi.document(catalog, path=path)
     if body is None:
         raise unknown_path()

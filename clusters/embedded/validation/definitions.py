@@ -1,6 +1,7 @@
 """Rules for CustomResourceDefinitions (pure)."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from clusters.embedded.causes import Cause, invalid, required, unsupported
 from clusters.embedded.resources import Obj
@@ -24,13 +25,19 @@ def definition(obj: Obj) -> Iterator[Cause]:
     if sum(1 for version in versions if version.get("storage")) != 1:
         yield invalid("spec.versions", [], "must have exactly one version marked as storage version")
     for index, version in enumerate(versions):
-        schema = (version.get("schema") or {}).get("openAPIV3Schema")
-        if schema is None:
-            yield required(f"spec.versions[{index}].schema.openAPIV3Schema", "schemas are required")
-        elif schema.get("type") != "object":
-            field = f"spec.versions[{index}].schema.openAPIV3Schema.type"
-            yield invalid(field, schema.get("type"), "must be object at the root")
-        else:
-            yield from rules.check(schema, f"spec.versions[{index}].schema.openAPIV3Schema")
         if not version.get("name"):
             yield required(f"spec.versions[{index}].name")
+    yield from _schemas([(version.get("schema") or {}).get("openAPIV3Schema") for version in versions])
+
+
+def _schemas(schemas: list[Any]) -> Iterator[Cause]:
+    """A schema that all versions share is looked at once, as `spec.validation`, where it was before there were many."""
+    shared = bool(schemas) and None not in schemas and all(schema == schemas[0] for schema in schemas)
+    for index, schema in enumerate(schemas[:1] if shared else schemas):
+        path = "spec.validation.openAPIV3Schema" if shared else f"spec.versions[{index}].schema.openAPIV3Schema"
+        if schema is None:
+            yield required(path, "schemas are required")
+        elif schema.get("type") != "object":
+            yield invalid(f"{path}.type", schema.get("type"), "must be object at the root")
+        else:
+            yield from rules.check(schema, path)

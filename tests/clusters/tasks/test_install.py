@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from clusters.artifacts import ArtifactError, PushStopped, has_artifact, push_artifact
 from clusters.connections import kube_for
+from clusters.identity import studio_uuid
 from clusters.install import manifests
+from clusters.install.progress import Done
+from clusters.install.run import Plan, StepClock, look_at_definitions
 from clusters.install.settings import RouterSettings
 from clusters.kube.client import Kube
 from clusters.kube.kinds import (
@@ -265,3 +269,17 @@ def test_installing_twice_changes_nothing(cluster: Cluster) -> None:
     assert kube.get(DEPLOYMENTS, contract.ROUTER, SYSTEM)["metadata"]["generation"] == before
     cluster.refresh_from_db()
     assert cluster.admin_token == token
+
+
+def test_a_definition_that_is_missing_at_a_later_look_is_made(cluster: Cluster) -> None:
+    """A real cluster takes a moment to serve the first definition; the second was then never made."""
+    kube, now = kube_for(cluster), timezone.now()
+    keys = manifests.Secrets(admin_token="a", upload_token="b", signing_key="c")
+    plan = Plan(settings=RouterSettings(), secrets=keys, studio=studio_uuid(), runtime="", targets=(), sizes=())
+    first, second = manifests.definitions(studio=studio_uuid())
+    kube.apply(first)
+
+    found = look_at_definitions(kube, plan, StepClock(now=now, begun=now))
+
+    assert isinstance(found, Done)
+    assert kube.get(CUSTOM_RESOURCE_DEFINITIONS, second["metadata"]["name"])
