@@ -43,6 +43,15 @@ bench-router: dev ## measure routerd against a bare HAProxy (installs Debian's w
 		{ echo "wrk is missing: apt-get install wrk" >&2; exit 1; }
 	@$(PY) -m benchmarks.router
 
+soak-router: dev ## an hour's worth of change in five minutes: what is lost, and why; prints a line of JSON
+	@$(PY) -m benchmarks.soak_router
+
+image: dev ## make dist/slipway-routerd-VERSION.tar, an OCI archive of the router (installs Debian's mmdebstrap if it is missing)
+	@command -v mmdebstrap >/dev/null || { [ "$$(id -u)" = 0 ] && \
+		apt-get install -qq -y --no-install-recommends mmdebstrap >&2; } || \
+		{ echo "mmdebstrap is missing: apt-get install mmdebstrap" >&2; exit 1; }
+	@$(PY) deploy/images/build.py
+
 lint: dev ## ruff, mypy (strict) and the import contracts
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
@@ -58,6 +67,8 @@ UV_COMPILE := .venv/bin/uv pip compile --quiet --generate-hashes --no-emit-index
 lock: dev ## make the locked requirements again from pyproject.toml (UPGRADE=--upgrade takes newer versions)
 	$(UV_COMPILE) $(UPGRADE) pyproject.toml -o requirements/slipway.txt
 	$(UV_COMPILE) $(UPGRADE) --extra dev -c requirements/slipway.txt pyproject.toml -o requirements/dev.txt
+	$(UV_COMPILE) -c requirements/slipway.txt deploy/images/routerd.in -o requirements/routerd.txt
 	echo uv | $(UV_COMPILE) -c requirements/slipway.txt - -o requirements/bootstrap.txt
 
-.PHONY: help up smoke password dev test test-slow pictures lint format lock conformance bench-embedded bench-router
+.PHONY: help up smoke password dev test test-slow pictures lint format lock conformance bench-embedded bench-router \
+	soak-router image
