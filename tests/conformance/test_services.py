@@ -232,6 +232,9 @@ def test_the_api_server_passes_on_what_comes_while_it_comes(web: Place, target: 
 
 def test_the_way_to_a_service_without_pods_is_503(place: Place) -> None:
     place.caller.create(place.path("services"), service())
-    found = place.caller.ask("GET", place.path("services", "web:http/proxy/"))
+    end = time.monotonic() + WAIT
+    while (found := place.caller.ask("GET", place.path("services", "web:http/proxy/"))).code == 404:
+        assert time.monotonic() < end  # a controller first has to look for its pods
+        time.sleep(LOOK)
     assert (found.code, found.body["reason"]) == (503, "ServiceUnavailable")
-    assert 'no endpoints available for service "web:http"' in found.message
+    assert found.message == 'no endpoints available for service "web"'

@@ -165,8 +165,9 @@ WAYS: tuple[Callable[[Scene], Awaitable[Answer]], ...] = (
     *(queue_full, queue_timeout, model_broke_off, no_replica, model_timeout),
 )
 # Not provoked here: HAProxy answers what is no HTTP before it reads our texts (see below), and a replica that refuses
-# connections is out of rotation before its last caller is told, who then hears no_replica or this.
-OTHERS = {"bad_request", "replica_unreachable"}
+# connections is out of rotation before its last caller is told, who then hears no_replica or this. test_tls.py and
+# test_peers.py provoke the last two.
+OTHERS = {"bad_request", "replica_unreachable", "tls_required", "router_broke_off"}
 
 
 def test_every_answer_has_a_way_to_provoke_it() -> None:

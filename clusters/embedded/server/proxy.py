@@ -9,6 +9,7 @@ until one accepts a connection. Connections are not kept: a pod that restarts le
 """
 
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -129,9 +130,11 @@ def service_target(registry: Registry, namespace: str, text: str) -> Target:
     scheme, name, port = split(text)
     service = registry.get(SERVICES, namespace, name)
     wanted = _service_port(service, port)
-    addresses = _ready(registry, namespace, name, wanted.get("name", ""))
-    if not addresses:
-        raise ServiceUnavailable(f'no endpoints available for service "{text}"')
+    slices = registry.list(ENDPOINT_SLICES, namespace, selector=from_labels({_SERVICE_NAME: name}))
+    addresses = _ready(slices, wanted.get("name", ""))
+    if not addresses:  # named as it was asked for only where there are pods, but none of them for this port
+        asked = text if any(piece.get("endpoints") for piece in slices) else name
+        raise ServiceUnavailable(f'no endpoints available for service "{asked}"')
     return Target(scheme, tuple(random.sample(addresses, len(addresses))))
 
 
@@ -147,9 +150,9 @@ def _service_port(service: dict[str, Any], port: str) -> dict[str, Any]:
     )
 
 
-def _ready(registry: Registry, namespace: str, name: str, port_name: str) -> list[tuple[str, int]]:
+def _ready(slices: Iterable[dict[str, Any]], port_name: str) -> list[tuple[str, int]]:
     found = []
-    for piece in registry.list(ENDPOINT_SLICES, namespace, selector=from_labels({_SERVICE_NAME: name})):
+    for piece in slices:
         numbers = [p["port"] for p in piece.get("ports") or () if (p.get("name") or "") == port_name]
         for endpoint in piece.get("endpoints") or ():
             if (endpoint.get("conditions") or {}).get("ready", True) is not False and numbers:
