@@ -22,8 +22,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         if self.path == "/slow":
             self.wfile.write(b"first\\n")
-            go.wait(60)
-            self.wfile.write(b"second\\n")
+            if go.wait(60):
+                self.wfile.write(b"second\\n")
             return
         self.wfile.write((os.environ["NAME"] + " " + self.path).encode())
     def do_POST(self):
