@@ -104,11 +104,11 @@ def want(
 
 
 def endpoint_record(endpoint: EndpointRoute, *, slots: Mapping[str, str]) -> str:
-    """`key|@|5:q500-0002|90:q500-0001:100:q500-0002|private`: auth, slot, mirror, cumulative split, access.
+    """`key|@|5:q500-0002|90:q500-0001:100:q500-0002||private`: auth, slot, mirror, cumulative split, access.
 
     `key|q500-0001||`: one deployment takes all the traffic, on every listener. `key|||`: none does.
     """
-    access = "" if endpoint.access == "both" else f"|{endpoint.access}"
+    access = "" if endpoint.access == "both" else f"||{endpoint.access}"
     mirror = "".join(f"{percent}:{slots[name]}" for name, percent in endpoint.mirror[:1])
     if [percent for _, percent in endpoint.traffic] == [100]:
         return f"{endpoint.auth_mode}|{slots[endpoint.traffic[0][0]]}|{mirror}|{access}"
@@ -131,9 +131,9 @@ def slot_record(deployment: DeploymentRoute, *, hold_seconds: float, retry_after
 
 
 def _ahead(peers: Iterable[Peer], *, seat_of: Mapping[str, str], endpoint: str) -> str:
-    """`|peer2:peer1|credit`: the seats of the routers that rather queue this, and what they know it by; or nothing."""
+    """`||peer2:peer1|credit`: the seats of the routers that rather queue this, and what they know it by; or nothing."""
     seats = [seat_of[peer.address] for peer in peers if peer.address in seat_of]
-    return f"|{':'.join(seats)}|{endpoint}" if seats else ""
+    return f"||{':'.join(seats)}|{endpoint}" if seats else ""
 
 
 def _servers(deployment: DeploymentRoute) -> tuple[Server, ...]:

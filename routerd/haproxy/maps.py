@@ -25,7 +25,7 @@ from routerd.identity import ensure_identity
 from routerd.settings import Settings
 from routerd.slots import SlotTable
 
-FORMAT: Final = "3"  # grows when records in maps change: those of another release mean nothing to our rules
+FORMAT: Final = "4"  # grows when records in maps change: those of another release mean nothing to our rules
 SERVING: Final = "serving"  # in state.map: other routers may pass requests here
 MAP_NAMES: Final = ("slots", "keys", "pins", "endpoints")  # in the order in which a new endpoint needs them
 

@@ -56,7 +56,7 @@ def ahead_rules(settings: Settings) -> str:
     seats = [f"var(txn.ahead),field({place},:)" for place in range(1, MOST_PEERS + 1)]
     return "\n".join(
         [
-            "    http-request set-var(txn.ahead) var(txn.srec),field(6,|)",
+            "    http-request set-var(txn.ahead) var(txn.srec),field(7,|)",
             "    acl ahead var(txn.ahead) -m len gt 0",
             *(f"    use_backend %[{seat}] if ahead {{ {seat},concat(_up),nbsrv gt 0 }}" for seat in seats),
         ]
