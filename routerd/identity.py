@@ -34,7 +34,10 @@ def ensure_identity(directory: Path, *, secret: str) -> None:
     if marked.exists() and marked.read_text() == mark:
         return
     command = [sys.executable, "-m", "routerd.identity", str(directory)]
-    done = subprocess.run(command, input=secret, text=True, capture_output=True, check=False, timeout=30)
+    try:
+        done = subprocess.run(command, input=secret, text=True, capture_output=True, check=False, timeout=60)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise IdentityError(f"The routers' certificates could not be made: {error}") from error
     if done.returncode != 0:
         raise IdentityError(f"The routers' certificates could not be made: {done.stderr.strip()[-300:]}")
     marked.write_text(mark)

@@ -28,6 +28,7 @@ from typing import Final
 
 from routerd.haproxy.maps import SERVING, HaproxyFiles
 from routerd.haproxy.process import HaproxyError, HaproxyProcess
+from routerd.identity import IdentityError
 from routerd.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -89,7 +90,7 @@ class Supervisor:
             self._haproxy.close()
             try:
                 self._start_haproxy()
-            except HaproxyError as error:
+            except (HaproxyError, IdentityError) as error:
                 log.error("HAProxy does not start, trying again: %s", error)
                 time.sleep(_CHECK_SECONDS)
         self._control.keep_running()

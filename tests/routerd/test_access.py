@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from routerd.endpoint_spec import read_endpoint
 from routerd.haproxy.reload import reload_haproxy
+from routerd.routing_table import build_table
 from routerd.settings import Settings
 from tests.routerd.conftest import KEY, Router, StartModel, deployment, endpoint, free_port, online_endpoint
 from tests.routerd.peers import run_router
@@ -100,7 +100,7 @@ async def test_a_private_endpoint_is_unknown_to_a_router_without_a_private_liste
 def test_access_that_is_not_understood_keeps_the_endpoint_from_being_routed(
     written: object, expected: str | None
 ) -> None:
-    route = read_endpoint(online_endpoint(access=written), replicas={})
+    (route,) = build_table(endpoints=[online_endpoint(access=written)], slices=[]).endpoints
 
     assert route.routed == (expected is not None)
     assert route.access == (expected or "both")

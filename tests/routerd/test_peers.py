@@ -256,7 +256,7 @@ async def test_a_killed_owner_is_routed_around_within_a_second(three: Fleet, sta
         took = time.monotonic() - start
         await eventually(lambda: counts["200"] > 300)
 
-    assert took < 3  # measured: 0.1 to 0.3 s, on two busy cores
+    assert took < 3  # 0.3 s on a machine with thirty processes for two cores
     # Lost is only what the dead router had: one request of each caller at most.
     assert counts.keys() <= {"200", "502 router_broke_off", "broken off"}
     assert counts.total() - counts["200"] <= 6
