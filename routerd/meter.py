@@ -107,10 +107,16 @@ class LoadMeter:
         self.last_sample: dict[SlotOwner, Sample] = {}
 
     def look(self, stats: Mapping[str, BackendStat], *, held: Mapping[str, int], slots: SlotTable, now: float) -> None:
-        """Take in one reading of HAProxy: counters and held requests per slot, and whose the slots are."""
+        """Take in one reading of HAProxy: counters and held requests per slot, and whose the slots are.
+
+        The very reading of the last time (`Runtime` keeps it while nothing is going on) and nobody held: all are idle.
+        """
         seen: dict[SlotOwner, Look] = {}
+        idle = Look(now, 0, 0, 0, 0) if stats is self._counters and not held else None
         for slot, owner in slots.owners.items():
-            if stat := stats.get(slot):
+            if idle and slot in stats:
+                seen[owner] = idle
+            elif stat := stats.get(slot):
                 arrived = self._count(stat, owner=owner, now=now)
                 look = seen.get(owner) or Look(now, 0, 0, 0, 0)
                 seen[owner] = Look(

@@ -139,8 +139,34 @@ def _count(text: str) -> int:
     return number
 
 
+_ABOUT: Final = "Routes requests to model servers."
+_EPILOG: Final = """Every option is also an environment variable: --log-sample 10 is ROUTERD_LOG_SAMPLE=10; the command
+line wins. In a pod, POD_IP, POD_NAME, POD_UID and POD_NAMESPACE fill what is not given."""
+# What --help says of the options whose name does not say it all; an option without any help stops the program.
+_EXPLAINED: Final = {
+    "--inference-port": "where callers come in (%(default)s)",
+    "--admin-port": "health, metrics, samples and the table (%(default)s)",
+    "--in-cluster": "reach the API server with the pod's own account (the default in a pod)",
+    "--service-account-dir": "where the pod's own account is mounted (%(default)s)",
+    "--admin-token-file": "the same from a file, read anew for each request",
+    "--log-sample": "log one in N successful requests, and all others (%(default)s)",
+    "--slots": f"backends made beforehand, by the longest wait in a queue ({_DEFAULT_SLOTS}); more cost a reload",
+    "--slot-rest-seconds": "how long a released slot rests before it serves another deployment (%(default)s)",
+    "--max-connections": "callers at once (%(default)s; lowered to what the limit of open files allows)",
+    "--max-body-bytes": "largest body, its length told or not (%(default)s); a larger one is a 413",
+    "--buffer-bytes": "HAProxy's buffer: bounds the head of a request and what can be mirrored (%(default)s)",
+    "--hold-seconds": "how long a request waits for the first replica of a model scaled to zero (%(default)s)",
+    "--drain-seconds": "on SIGTERM: from being not ready until it stops listening (%(default)s)",
+    "--grace-seconds": "then: for requests that are being answered (%(default)s)",
+    "--pod-name": "its name in samples and in the lease (%(default)s)",
+    "--pod-uid": "whose sequence numbers its samples have (%(default)s)",
+    "--pod-namespace": "where the lease and the ConfigMap of namespaces lie (%(default)s)",
+    "--leader-election": "false: this router is the only one, and scales and writes status (%(default)s)",
+}
+
+
 def _options(environ: Mapping[str, str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="routerd", description="Routes requests to model servers.")
+    parser = argparse.ArgumentParser(prog="routerd", description=_ABOUT, epilog=_EPILOG)
     add = parser.add_argument
     default = Settings(run_dir=Path())
     add("--run-dir", type=Path, help="where sockets, maps and state lie (required)")
@@ -192,6 +218,8 @@ def _options(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     add("--pod-uid", default=environ.get("POD_UID") or default.pod_uid)
     add("--pod-namespace", default=environ.get("POD_NAMESPACE") or default.pod_namespace)
     add("--leader-election", type=_boolean, default=default.leader_election)
+    for action in parser._actions:  # noqa: SLF001 argparse has no public list
+        action.help = action.help or _EXPLAINED[action.option_strings[-1]]
     return parser
 
 

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Final
 
 from routerd.haproxy.maps import SERVING, HaproxyFiles
-from routerd.haproxy.process import HaproxyError, HaproxyProcess
+from routerd.haproxy.process import HaproxyError, HaproxyProcess, bundled_openssl
 from routerd.identity import IdentityError
 from routerd.settings import Settings
 
@@ -56,6 +56,10 @@ class Supervisor:
     def run(self) -> int:
         """Keep both running until SIGTERM or SIGINT; the exit status (0)."""
         self._listen_for_signals()
+        if (openssl := bundled_openssl(self._settings)) is not None:
+            log.warning(
+                "HAProxy is the wheel's, with %s, which is out of support: name another with --haproxy", openssl
+            )
         self._start_haproxy()
         self._control.start()
         while not self._stop_asked():

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.router.processes import children
-from benchmarks.soak_router.load import HAPROXY_KILLED, REPLICA_KILLED, UNEXPLAINED, Event, Load
+from benchmarks.soak_router.load import HAPROXY_KILLED, REPLICA_KILLED, UNEXPLAINED, Event, Load, describe
 from benchmarks.soak_router.world import CONCURRENCY, World
 
 _REPLICAS: Final = 3
@@ -84,8 +84,7 @@ class Soak:
             await leaving.stop()
 
     async def replace_deployment(self) -> None:
-        for leaving in await self.world.deploy(_REPLICAS):
-            await leaving.stop()
+        await asyncio.gather(*(leaving.stop() for leaving in await self.world.deploy(_REPLICAS)))
 
     async def rotate_keys(self) -> None:
         self.keys += 1
@@ -127,9 +126,9 @@ class Soak:
             "ok": len(good),
             "failed": {kind: count for kind, count in lost.items() if kind != UNEXPLAINED},
             "unexplained": len(unexplained),
-            "unexplained_first": [[o.status, o.reason] for o in unexplained[:10]],
+            "unexplained_first": [describe(o, events=self.events) for o in unexplained[:10]],
             "answered_by_killed_replicas": self.sent_to_killed,
-            "most_a_killed_replica_may_lose": counted[REPLICA_KILLED] * CONCURRENCY,
+            "most_killed_replicas_may_lose": counted[REPLICA_KILLED] * CONCURRENCY,
             "haproxy_back_ms": round(max(self.haproxy_back_ms, default=0.0)),
             "p50_ms": round(1000 * good[len(good) // 2], 1) if good else None,
             "p99_ms": round(1000 * good[int(0.99 * len(good))], 1) if good else None,
@@ -170,7 +169,7 @@ def main() -> int:
     print(json.dumps(report), flush=True)
     failed = report["failed"]
     assert isinstance(failed, dict)
-    too_many = failed.get(REPLICA_KILLED, 0) > int(str(report["most_a_killed_replica_may_lose"]))
+    too_many = failed.get(REPLICA_KILLED, 0) > int(str(report["most_killed_replicas_may_lose"]))
     return 1 if report["unexplained"] or too_many else 0
 
 

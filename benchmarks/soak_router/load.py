@@ -52,9 +52,18 @@ def explain(outcome: Outcome, *, events: Iterable[Event]) -> str:
         if event.kind == HAPROXY_KILLED and overlaps and outcome.status in (0, 502):
             return HAPROXY_KILLED
         during = outcome.sent <= event.begin <= outcome.ended
-        if event.kind == REPLICA_KILLED and during and outcome.status == 502:
+        # (On a connection that was kept alive HAProxy says nothing and closes it.)
+        if event.kind == REPLICA_KILLED and during and outcome.status in (0, 502):
             return REPLICA_KILLED
     return UNEXPLAINED
+
+
+def describe(outcome: Outcome, *, events: Iterable[Event]) -> str:
+    """One line about a request nobody can explain: how it ended, and what was going on before it did."""
+    before = [event for event in events if event.begin <= outcome.ended]
+    last = f"{outcome.ended - before[-1].begin:.3f} s after {before[-1].kind} began" if before else "before any event"
+    took = f"{outcome.ended - outcome.sent:.3f} s"
+    return f"request {outcome.number}: {outcome.status} {outcome.reason} after {took}, {last}"
 
 
 @dataclass

@@ -2,11 +2,13 @@
 
 import asyncio
 import re
+import time
 from dataclasses import dataclass, field
 from typing import Final
 
 PORT: Final = 5001
 WORK_SECONDS: Final = 0.05
+QUIET_SECONDS: Final = 1.0
 _NUMBER: Final = re.compile(rb"^POST /score\?n=(\d+) ")
 
 
@@ -17,6 +19,7 @@ class Replica:
     name: str
     address: str
     answering: set[int] = field(default_factory=set)
+    _last_request: float = field(default_factory=time.monotonic)
     _server: asyncio.Server | None = None
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
 
@@ -25,11 +28,15 @@ class Replica:
         self._server = await asyncio.start_server(self._serve, self.address, PORT)
 
     async def stop(self) -> None:
-        """End as a container does that is given its time: no new connections, what is being answered is finished."""
+        """End as a container does that is given its time.
+
+        Kubernetes takes it out of rotation while it ends, so it goes on serving until nothing has come for a while
+        (its preStop sleep), and then finishes what it has.
+        """
         assert self._server is not None
+        while self.answering or time.monotonic() - self._last_request < QUIET_SECONDS:  # noqa: ASYNC110 no event for it
+            await asyncio.sleep(0.02)
         self._server.close()
-        while self.answering:  # noqa: ASYNC110 - a set has no event
-            await asyncio.sleep(0.01)
         self._close()
 
     def kill(self) -> set[int]:
@@ -57,6 +64,7 @@ class Replica:
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
+        self._last_request = time.monotonic()
         length = re.search(rb"(?i)content-length: (\d+)", head)
         await reader.readexactly(int(length[1]) if length else 0)
         found = _NUMBER.match(head)

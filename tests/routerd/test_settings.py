@@ -1,5 +1,9 @@
 """Settings: read once, typed, loud."""
 
+import re
+import subprocess
+import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -79,3 +83,14 @@ def test_connections_leave_room_for_the_descriptors_of_servers() -> None:
     settings = Settings(run_dir=Path("/r"), max_connections=10**9)
 
     assert 100 <= settings.usable_connections(slots=1000) <= settings.usable_connections(slots=1)
+
+
+def test_help_explains_every_setting() -> None:
+    told = subprocess.run(
+        [sys.executable, "-m", "routerd", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+
+    explained = dict(re.findall(r"^  --([a-z-]+)[^\n]*?(?:  +|\n +)(\S[^\n]*)", told, re.MULTILINE))
+    options = {"namespace" if f.name == "namespaces" else f.name.replace("_", "-") for f in fields(Settings)}
+    assert options - explained.keys() == set()
+    assert [option for option in options if len(explained[option]) < 10] == []
