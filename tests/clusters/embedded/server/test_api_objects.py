@@ -171,7 +171,7 @@ async def test_an_apply_conflict_comes_over_the_wire_with_its_causes(cluster: An
     status, _ = await cluster.apply(path, obj, manager="other", force=True)
     assert status == 200
     status, refused = await cluster.ask("PATCH", path, obj, kind="application/apply-patch+yaml")
-    assert (status, "fieldManager" in refused["message"]) == (400, True)
+    assert (status, "fieldManager" in refused["message"]) == (422, True)
 
 
 async def test_a_table_has_kubectls_columns(cluster: Any) -> None:
