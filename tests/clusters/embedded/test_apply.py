@@ -202,7 +202,8 @@ def test_service_ports_are_told_apart_by_port_and_protocol(registry: Registry) -
 
 
 def test_custom_lists_merge_by_the_keys_of_their_schema(registry: Registry) -> None:
-    item = {"type": "object", "properties": {"name": {"type": "string"}, "weight": {"type": "integer"}}}
+    fields = {"name": {"type": "string"}, "weight": {"type": "integer"}}
+    item = {"type": "object", "required": ["name"], "properties": fields}
     routes = {
         "type": "array",
         "items": item,
