@@ -159,7 +159,9 @@ class Reconciler:
         await self._check_worker()
         trim_log(self._settings.run_dir)
         if self._running is None or self._clock() - self._read_at > READ_BACK_SECONDS:
-            self._running = await self._read_back()
+            found = await self._read_back()
+            if found != self._running:  # the same again is nothing new to plan from
+                self._running = found
         if self._table is None or (self._settings.peer_port and self._ring is None):
             return HEARTBEAT_SECONDS
         table = self._table

@@ -142,9 +142,9 @@ class Runtime:
         """Counters and servers of the named slots, or of all."""
         which = slots or ("-1",)
         texts = await self.execute(*(f"show stat {slot} 6 -1" for slot in which))
-        backends = {stat.slot: stat for text in texts for stat in parse_backend_stats(text)}
-        lobby = {slot: stat for text in texts for slot, stat in parse_lobby(text).items()}
-        return _without(backends, lobby), [stat for text in texts for stat in parse_server_stats(text)]
+        rows = [row for text in texts for row in _stat_rows(text)]  # once: of a thousand slots they are many
+        backends = {stat.slot: stat for stat in _backend_stats(rows)}
+        return _without(backends, _lobby_stats(rows)), list(_server_stats(rows))
 
     async def show_seats(self) -> dict[int, str]:
         """Seat number -> address of the routers that sit there, alive or not."""
@@ -208,13 +208,20 @@ def is_slot(backend: str) -> bool:
 
 def parse_backend_stats(text: str) -> Iterable[BackendStat]:
     """The slots' BACKEND rows of `show stat` (CSV)."""
-    return (_backend_stat(row) for row in _stat_rows(text) if row[_SERVER] == "BACKEND" and is_slot(row[_PROXY]))
+    return _backend_stats(_stat_rows(text))
+
+
+def _backend_stats(rows: Iterable[list[str]]) -> Iterable[BackendStat]:
+    return (_backend_stat(row) for row in rows if row[_SERVER] == "BACKEND" and is_slot(row[_PROXY]))
 
 
 def parse_lobby(text: str) -> dict[str, BackendStat]:
     """What each slot sent to the lobby, from the rows of `show stat`."""
-    rows = (row for row in _stat_rows(text) if row[_SERVER] == LOBBY)
-    return {row[_PROXY]: _backend_stat(row) for row in rows}
+    return _lobby_stats(_stat_rows(text))
+
+
+def _lobby_stats(rows: Iterable[list[str]]) -> dict[str, BackendStat]:
+    return {row[_PROXY]: _backend_stat(row) for row in rows if row[_SERVER] == LOBBY}
 
 
 def parse_frontends(text: str) -> dict[str, tuple[int, int]]:
@@ -271,7 +278,11 @@ def parse_servers_conn(text: str) -> Iterable[ServerConn]:
 
 def parse_server_stats(text: str) -> Iterable[ServerStat]:
     """The replicas' rows of `show stat` (CSV), slots only."""
-    for row in _stat_rows(text):
+    return _server_stats(_stat_rows(text))
+
+
+def _server_stats(rows: Iterable[list[str]]) -> Iterable[ServerStat]:
+    for row in rows:
         if not is_slot(row[_PROXY]) or row[_SERVER] in _NO_REPLICA:
             continue
         address, _, port = row[_ADDRESS].rpartition(":")
