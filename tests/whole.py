@@ -192,10 +192,20 @@ def studio(slipway: Slipway) -> Iterator[StudioClient]:
         yield client
 
 
-@pytest.hookimpl(wrapper=True)  # before xdist writes the groups into the names
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
-    """Tests of one file stay together in one worker, and so do all that share the whole Slipway."""
-    for item in items:
-        shared = "slipway" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("slipway" if shared else item.nodeid.partition("::")[0]))
-    yield
+SHARING = ("tests/browser/test_main_job.py", "tests/flows/test_main_job.py", "tests/flows/test_survival.py")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Tests of one file stay together in one worker, and so do the files that share the whole Slipway.
+
+    (The groups that xdist has for this are silently ignored by xdist 3.8 with pytest 9.2.)
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "whole" if file in SHARING else file
+
+    return ByFile(config, log)
