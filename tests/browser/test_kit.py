@@ -155,6 +155,7 @@ def test_following_stops_when_one_scrolls_up_and_goes_on_by_the_button(
     open_operation(page, operation)
     follow = page.get_by_role("button", name="Follow")
     expect(follow).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("[role=log] li").last).to_contain_text("line 299")  # there is something to scroll up in
     page.locator("[role=log]").hover()
     page.mouse.wheel(0, -3000)
     expect(follow).to_have_attribute("aria-pressed", "false")
