@@ -23,7 +23,7 @@ def router_fields(cluster: Cluster) -> tuple[Field, ...]:
     image_hint = (
         "Empty: the Slipway this studio runs."
         if process
-        else "Slipway's image in a registry your nodes can pull from. Build it with deploy/Dockerfile."
+        else "Slipway's image in a registry your nodes can pull from. Build it with make image."
     )
     return (
         Field("image", "Image", hint=image_hint, mono=True),

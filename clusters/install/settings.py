@@ -15,8 +15,8 @@ _SECRET = re.compile(r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")
 PLAIN_HTTP = ("allow", "redirect", "refuse")
 MOST_REPLICAS = 9
 IMAGE_NEEDED = (
-    "Must name the image of Slipway that this cluster's nodes can pull. Build it with deploy/Dockerfile and push it to "
-    "your registry, for example registry.example.org/slipway:0.1.0."
+    "Must name the image of Slipway that this cluster's nodes can pull. Build it with make image and push it to your "
+    "registry, for example registry.example.org/slipway-routerd:0.1.0."
 )
 
 

@@ -1,17 +1,18 @@
-"""The one writer of what was seen: Deployment.state and observed, Endpoint.observed.
+"""The one writer of what was seen: Deployment.state and observed, Endpoint.observed, EndpointKey.last_used_at.
 
 Events only mark a deployment as "look again". The recorder takes what is marked, computes each status anew from the
 objects in memory and from the rows, writes it when it differs, tells the pages, and wakes the Operations it concerns.
 """
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 import structlog
 from django.db import close_old_connections, connections
 from django.utils import timezone
+from django.utils.dateparse import parse_datetime
 
 from clusters.kube.kinds import DEPLOYMENTS, ONLINE_ENDPOINTS, PODS, REPLICA_SETS
 from deployments.models import Deployment, Endpoint
@@ -125,7 +126,8 @@ class Recorder:
         for row in Endpoint.objects.filter(target_id=target, name__in=names):
             objects = view.of(ONLINE_ENDPOINTS, (row.name, ""))
             observed = _router_says(objects[0]) if objects else {"ready": None, "reason": "", "message": ""}
-            if merge_observed(row.pk, observed):
+            used = _note_key_use(row, (objects[0].get("status") or {}).get("keys") or []) if objects else False
+            if merge_observed(row.pk, observed) or used:
                 notify(f"endpoint-{row.pk}")
                 notify(f"workspace-{row.workspace_id}-endpoints")
 
@@ -142,6 +144,17 @@ def _write(row: Deployment, *, asked: Asked, seen: Seen) -> None:
             notify(f"workspace-{row.endpoint.workspace_id}-endpoints")
     if changed or row.deleting or row.endpoint.deleting:
         wake_operations(deployment=row.pk, endpoint=row.endpoint_id if row.endpoint.deleting else None)
+
+
+def _note_key_use(row: Endpoint, reported: Sequence[Mapping[str, str]]) -> bool:
+    """Write down when routers saw each key last; whether that is news. A key made anew was not used yet."""
+    news = 0
+    for entry in reported:
+        at = parse_datetime(entry.get("lastUsed", ""))
+        if at is not None:
+            same = row.keys.filter(name=entry["name"], sha256__startswith=entry["fingerprint"])
+            news += same.exclude(last_used_at__gte=at).update(last_used_at=at)
+    return news > 0
 
 
 def _router_says(obj: dict[str, Any]) -> dict[str, Any]:

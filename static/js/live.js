@@ -31,14 +31,15 @@ function inUse(element) {
 // The keyboard's place survives the exchange of a region: the same link or button, by its number among them and its name.
 const places = (element) => [...element.querySelectorAll("a, button, summary, [tabindex]")]
 const nameOf = (place) => place.getAttribute("aria-label") ?? place.textContent.trim()
+const left = new Map() // id of a region -> the place in it that had the focus when it was exchanged
 
 async function exchange(element) {
-  const before = document.activeElement
-  const number = element.contains(before) ? places(element).indexOf(before) : -1
+  left.delete(element.id)
   await htmx.ajax("GET", element.dataset.regionUrl, { source: element, target: element, swap: "outerHTML" })
-  if (number < 0 || document.activeElement !== document.body) return
-  const after = places(document.getElementById(element.id) ?? document.body)[number]
-  if (after && nameOf(after) === nameOf(before)) after.focus({ preventScroll: true })
+  const before = left.get(element.id)
+  if (!before || document.activeElement !== document.body) return
+  const after = places(document.getElementById(element.id) ?? document.body)[before.number]
+  if (after && nameOf(after) === before.name) after.focus({ preventScroll: true })
 }
 
 async function refresh(id) {
@@ -62,7 +63,10 @@ async function refresh(id) {
 // What came while the person began to use the region is fetched again when they are done.
 addEventListener("htmx:beforeSwap", (event) => {
   const { target } = event.detail
-  if (!target.dataset.regionUrl || !inUse(target)) return
+  if (!target.dataset.regionUrl) return
+  const number = places(target).indexOf(document.activeElement)
+  if (number >= 0) left.set(target.id, { number, name: nameOf(document.activeElement) })
+  if (!inUse(target)) return
   event.detail.shouldSwap = false
   waiting.add(target.id)
 })

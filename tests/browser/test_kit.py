@@ -6,7 +6,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.cache import cache
 from django.utils import timezone
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from studio.actor import SLIPWAY
 from studio.models import Membership, Operation, Workspace
@@ -155,6 +155,7 @@ def test_following_stops_when_one_scrolls_up_and_goes_on_by_the_button(
     open_operation(page, operation)
     follow = page.get_by_role("button", name="Follow")
     expect(follow).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("[role=log] li").last).to_contain_text("line 299")  # there is something to scroll up in
     page.locator("[role=log]").hover()
     page.mouse.wheel(0, -3000)
     expect(follow).to_have_attribute("aria-pressed", "false")
@@ -212,6 +213,23 @@ def test_a_region_waits_while_its_dialog_is_open_and_then_catches_up(
     page.keyboard.press("Escape")
     expect(page.locator(".truth")).to_contain_text("Said meanwhile.")
     expect(page.get_by_role("button", name="Cancel", exact=True)).to_be_focused()
+
+
+def test_the_keyboard_keeps_its_place_when_it_came_there_during_an_exchange(
+    page_of: PageOf, alice: User, operation: Operation
+) -> None:
+    page = page_of(alice)
+    open_operation(page, operation)
+    held: list[Route] = []
+    page.route(lambda url: "region=head" in url, lambda route: held.append(route), times=1)  # noqa: PLW0108 - a builtin is refused
+    with page.expect_request(lambda request: "region=head" in request.url):
+        operations.set_summary(operation, "Said meanwhile.")
+    opener = page.get_by_role("button", name="Cancel", exact=True)
+    opener.focus()
+    for route in held:
+        route.continue_()
+    expect(page.locator(".truth")).to_contain_text("Said meanwhile.")
+    expect(opener).to_be_focused()
 
 
 def test_menus_open_walk_and_close_by_keyboard(page_of: PageOf, alice: User, operation: Operation) -> None:

@@ -177,7 +177,7 @@ def test_the_router_may_do_what_it_must(router_may: Asks) -> None:
         assert router_may(verb, "endpointslices", group="discovery.k8s.io")
         assert router_may(verb, "deployments", group="apps")
         assert router_may(verb, "configmaps", contract.TARGETS_CONFIGMAP)
-        assert router_may(verb, "secrets", manifests.TLS_SECRET)
+        assert router_may(verb, "secrets", contract.TLS_SECRET)
     assert router_may("patch", "onlineendpoints/status", group=contract.GROUP)
     assert router_may("patch", "deployments/scale", group="apps")
     assert router_may("create", "leases", group="coordination.k8s.io")

@@ -45,6 +45,12 @@ def test_a_rotated_key_stops_within_a_second_and_the_other_works_on(
     assert studio.wait(told["operation"]["id"], seconds=10)["state"] == "succeeded"
 
 
+def test_the_last_use_of_a_key_is_told_to_the_minute(slipway: Slipway, studio: StudioClient, slow: str) -> None:
+    assert ask(slipway.uri("slow"), slow).status_code == 200
+    used = re.compile(r'data-label="Last used">\s*(?!–)')
+    studio.wait_page("endpoints/slow/consume/", until=lambda page: bool(used.search(page)), seconds=60)
+
+
 def test_load_scales_out_to_three_and_back_to_one_and_loses_no_request(
     slipway: Slipway, studio: StudioClient, slow: str
 ) -> None:
