@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 PY := .venv/bin/python
-WORKERS ?= 2
+WORKERS ?= 3
 .DEFAULT_GOAL := help
 
 help: ## list the commands

@@ -192,12 +192,18 @@ def studio(slipway: Slipway) -> Iterator[StudioClient]:
         yield client
 
 
-SHARING = ("tests/browser/test_main_job.py", "tests/flows/test_main_job.py", "tests/flows/test_survival.py")
+# Files whose tests share something dear: one whole Slipway, one cluster.
+SHARING = {
+    "tests/browser/test_main_job.py": "whole",
+    "tests/flows/test_main_job.py": "whole",
+    "tests/flows/test_survival.py": "whole",
+}
+SHARING_FOLDERS = ("tests/conformance", "tests/deployments/rollout")
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Tests of one file stay together in one worker, and so do the files that share the whole Slipway.
+    """Tests of one file stay together in one worker, and so do files that share something dear.
 
     (The groups that xdist has for this are silently ignored by xdist 3.8 with pytest 9.2.)
     """
@@ -206,6 +212,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            return "whole" if file in SHARING else file
+            folder = file.rpartition("/")[0]
+            return SHARING.get(file, folder if folder in SHARING_FOLDERS else file)
 
     return ByFile(config, log)

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
 from playwright.sync_api import Page
@@ -19,6 +18,27 @@ from tests.deployments.views.test_pages import PAGES as WORK
 
 ROOM = ("operations/", "people/", "audit/", "there-is-no-such-page/")
 LONG = "an-endpoint-with-32-characters-x"
+LOOK = """() => {
+    const lines = function* (node) {
+        const walker = document.createTreeWalker(node, NodeFilter.SHOW_TEXT), range = new Range()
+        for (let text = walker.nextNode(); text; text = walker.nextNode()) {
+            range.selectNodeContents(text)
+            if (!text.parentElement.closest(".sr, title")) yield* range.getClientRects()
+        }
+    }
+    const meet = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom
+    const covered = [...document.querySelectorAll("tr > .corner:has(.btn)")].filter((corner) => {
+        const button = corner.querySelector(".btn").getBoundingClientRect()
+        return [...lines(corner.parentElement.querySelector("th"))].some((line) => meet(line, button))
+    })
+    const ids = [...document.querySelectorAll("[id]")].map((each) => each.id)
+    return {
+        width: document.documentElement.scrollWidth,
+        covered: covered.map((corner) => corner.parentElement.textContent.trim()),
+        headings: document.querySelectorAll("h1").length,
+        twice: ids.filter((id, place) => ids.indexOf(id) !== place),
+    }
+}"""
 
 
 def fill(workspace: Workspace, *, owner: User) -> None:
@@ -42,42 +62,20 @@ def fill(workspace: Workspace, *, owner: User) -> None:
     workspace.memberships.create(user=person, role="reader")
 
 
-@pytest.mark.parametrize("width", [1280, 375])
 def test_every_page_fits_has_one_heading_no_id_twice_and_no_name_under_a_button(
-    width: int, page_of: Callable[[User], Page], alice: User, workspace: Workspace, complaints: Any
+    page_of: Callable[[User], Page], alice: User, workspace: Workspace, complaints: Any
 ) -> None:
     fill(workspace, owner=alice)
     page = page_of(alice)
-    page.set_viewport_size({"width": width, "height": 812})
     wrong = {}
     pages = [*PLACES, *PLACES_CHANGES, *(path for path in WORK if not path.endswith("figures")), *ROOM]
     for path in [*pages, *(f"endpoints/{name}/" for name in Endpoint.objects.values_list("name", flat=True))]:
         page.goto(f"/w/harbour/{path}")
-        found = page.evaluate(
-            """() => {
-                const lines = function* (node) {
-                    const walker = document.createTreeWalker(node, NodeFilter.SHOW_TEXT), range = new Range()
-                    for (let text = walker.nextNode(); text; text = walker.nextNode()) {
-                        range.selectNodeContents(text)
-                        if (!text.parentElement.closest(".sr, title")) yield* range.getClientRects()
-                    }
-                }
-                const meet = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom
-                const covered = [...document.querySelectorAll("tr > .corner:has(.btn)")].filter((corner) => {
-                    const button = corner.querySelector(".btn").getBoundingClientRect()
-                    return [...lines(corner.parentElement.querySelector("th"))].some((line) => meet(line, button))
-                })
-                const ids = [...document.querySelectorAll("[id]")].map((each) => each.id)
-                return {
-                    width: document.documentElement.scrollWidth,
-                    covered: covered.map((corner) => corner.parentElement.textContent.trim()),
-                    headings: document.querySelectorAll("h1").length,
-                    twice: ids.filter((id, place) => ids.indexOf(id) !== place),
-                }
-            }"""
-        )
-        if found["width"] > width or found["headings"] != 1 or found["twice"] or found["covered"]:
-            wrong[path] = found
+        for width in (1280, 375):
+            page.set_viewport_size({"width": width, "height": 812})
+            found = page.evaluate(LOOK)
+            if found["width"] > width or found["headings"] != 1 or found["twice"] or found["covered"]:
+                wrong[path, width] = found
     assert wrong == {}
     complaints.found = [each for each in complaints.found if "404" not in each]  # of the page that is not there
 

@@ -8,6 +8,7 @@ import yaml
 from django.contrib.auth.models import User
 
 from clusters.connections import kube_for
+from clusters.kube import transport
 from clusters.kube.connection import Connection
 from clusters.models import Cluster, ClusterState, ComputeTarget
 from clusters.services import attach_cluster, check_cluster, detach_cluster
@@ -119,7 +120,10 @@ def test_an_unreachable_server_is_named_and_stays_in_the_list(
     assert "refuses connections" in cluster.state_text
 
 
-def test_a_server_that_hangs_is_named_by_its_address(workspace: Workspace, running_cluster: RunningCluster) -> None:
+def test_a_server_that_hangs_is_named_by_its_address(
+    workspace: Workspace, running_cluster: RunningCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "CONNECT_SECONDS", 0.5)  # it is tried several times
     with socket.create_server(("127.0.0.1", 0)) as silent:  # it takes connections and never says a word
         address = f"https://127.0.0.1:{silent.getsockname()[1]}"
         cluster, operation = attach(workspace, with_server(running_cluster.kubeconfig, address))
