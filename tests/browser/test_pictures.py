@@ -1,11 +1,13 @@
 """What must be true of every page: it fits a phone, has one heading, every id once, and no name under a button."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from django.contrib.auth.models import User
 from django.utils import timezone
 from playwright.sync_api import Page
+from playwright.sync_api import TimeoutError as NotInTime
 
 from clusters.models import ComputeTarget
 from deployments.models import Endpoint, Environment, Model
@@ -73,6 +75,8 @@ def test_every_page_fits_has_one_heading_no_id_twice_and_no_name_under_a_button(
         page.goto(f"/w/harbour/{path}")
         for width in (1280, 375):
             page.set_viewport_size({"width": width, "height": 812})
+            with suppress(NotInTime):  # charts follow the window a moment later
+                page.wait_for_function("wide => document.documentElement.scrollWidth <= wide", arg=width, timeout=5000)
             found = page.evaluate(LOOK)
             if found["width"] > width or found["headings"] != 1 or found["twice"] or found["covered"]:
                 wrong[path, width] = found

@@ -1,17 +1,20 @@
 """kubectl, as people type it."""
 
 import base64
-import json
 import re
 import subprocess
-from contextlib import suppress
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from tests.conformance.conftest import AccountMaker, Cluster, Kubectl
 from tests.conformance.test_access import signing_request, who
-from tests.conformance.world import Obj, Place, config
+from tests.conformance.world import LOOK, WAIT, Obj, Place, config
 
 
 @pytest.fixture
@@ -69,60 +72,59 @@ def test_what_is_not_there_is_an_error_from_the_server(k: Kubectl) -> None:
     assert 'the server doesn\'t have a resource type "ships"' in k("get", "ships", code=1)
 
 
+@contextmanager
+def following(cluster: Cluster, place: Place, *words: str) -> Iterator[IO[str]]:
+    """What `kubectl get --watch` prints, line by line; a line that does not come ends the output, not the run."""
+    command = ["kubectl", f"--kubeconfig={cluster.kubeconfig}", "-n", place.name, "get", *words, "--watch"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        patience = threading.Timer(WAIT, process.kill)
+        patience.start()
+        try:
+            yield process.stdout
+        finally:
+            patience.cancel()
+            process.kill()
+
+
+@contextmanager
+def changing(place: Place, *kind_and_name: str) -> Iterator[None]:
+    """Annotate an object again and again: kubectl drops the first event of its watch, which may hold any change."""
+    over = threading.Event()
+
+    def annotate() -> None:
+        for number in count():
+            if over.wait(LOOK):
+                return
+            change = {"metadata": {"annotations": {"changed": str(number)}}}
+            place.caller.patch(place.path(*kind_and_name), change)
+
+    thread = threading.Thread(target=annotate)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
 def test_get_w_tells_of_changes(cluster: Cluster, k: Kubectl, place: Place) -> None:
     k("apply", "-f", "-", text=config("one", a="b"))
-    watching = subprocess.Popen(
-        [
-            "kubectl",
-            f"--kubeconfig={cluster.kubeconfig}",
-            "-n",
-            place.name,
-            "get",
-            "configmap",
-            "one",
-            "-w",
-            "-o",
-            "json",
-        ],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert watching.stdout is not None
-    try:
-        decoder, text, seen = json.JSONDecoder(), "", []
-        for line in watching.stdout:
-            text += line
-            with suppress(json.JSONDecodeError):
-                found, end = decoder.raw_decode(text)
-                text = text[end:].lstrip()
-                seen.append(found["data"]["a"])
-                if len(seen) == 2:
-                    break
-                place.caller.patch(place.path("configmaps", "one"), {"data": {"a": "c"}})
-    finally:
-        watching.terminate()
-        watching.wait(10)
-        watching.stdout.close()
-    assert seen == ["b", "c"]
+    with following(cluster, place, "configmap", "one", "-o", "jsonpath={.data.a}{'\\n'}") as lines:
+        assert lines.readline() == "b\n"
+        place.caller.patch(place.path("configmaps", "one"), {"data": {"a": "c"}})
+        with changing(place, "configmaps", "one"):
+            assert lines.readline() == "c\n"
 
 
 def test_get_w_adds_a_row_for_each_change(cluster: Cluster, k: Kubectl, place: Place) -> None:
     k("apply", "-f", "-", text=place.deployment("web", replicas=0))
-    words = ["-n", place.name, "get", "deployment", "web", "--watch"]
-    watching = subprocess.Popen(
-        ["kubectl", f"--kubeconfig={cluster.kubeconfig}", *words], stdout=subprocess.PIPE, text=True
-    )
-    assert watching.stdout is not None
-    try:
-        assert columns(watching.stdout.readline())[:2] == ["NAME", "READY"]
-        assert columns(watching.stdout.readline())[:2] == ["web", "0/0"]
+    with following(cluster, place, "deployment", "web") as lines:
+        assert columns(lines.readline())[:2] == ["NAME", "READY"]
+        assert columns(lines.readline())[:2] == ["web", "0/0"]
         k("scale", "deployment", "web", "--replicas=1")
-        rows = (columns(line)[1] for line in watching.stdout)
-        assert next(row for row in rows if row == "1/1")
-    finally:
-        watching.terminate()
-        watching.wait(10)
-        watching.stdout.close()
+        with changing(place, "apps/v1/deployments", "web"):
+            assert any(columns(line)[1] == "1/1" for line in lines)
 
 
 @pytest.mark.needs("create", "certificatesigningrequests.certificates.k8s.io")
