@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 PY := .venv/bin/python
-WORKERS ?= 3
+WORKERS ?= 4
 .DEFAULT_GOAL := help
 
 help: ## list the commands
@@ -22,7 +22,7 @@ dev: ## make .venv with what tests and linters need
 
 test: dev ## run every test but the slow ones (installs Debian's chromium if it is missing)
 	@$(PY) tests/prepare.py
-	$(PY) -m pytest -m "not slow" -n $(WORKERS) --no-loadscope-reorder
+	$(PY) -m pytest -m "not slow" -n $(WORKERS) --no-loadscope-reorder --timeout 240
 
 test-slow: dev ## run the soaks and whole-machine tests
 	@$(PY) tests/prepare.py --slow

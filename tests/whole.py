@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from studio.up.ports import pick_free
+from tests.ports import free_port
 from tests.studio_client import StudioClient
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,7 +40,7 @@ class Slipway:
     def __init__(self, home: Path, **settings: str) -> None:
         self.home = home
         self._settings = settings
-        self.port, self.router_port = pick_free(), pick_free()
+        self.port, self.router_port = free_port(), free_port()
         self.events: list[dict[str, Any]] = []
         self._changed = threading.Condition()
         self.process: subprocess.Popen[str] | None = None
@@ -199,6 +199,23 @@ SHARING = {
     "tests/flows/test_survival.py": "whole",
 }
 SHARING_FOLDERS = ("tests/conformance", "tests/deployments/rollout")
+# What takes longest begins first, so that no worker is left with it at the end.
+LONGEST = (
+    *SHARING,
+    "tests/deployments/rollout",
+    "tests/conformance",
+    "tests/clusters/tasks",
+    "tests/flows",
+    "tests/browser",
+    "tests/clusters/embedded",
+)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In a run of several workers, order the files by how long they take."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: next((n for n, path in enumerate(LONGEST) if item.nodeid.startswith(path)), 99))
 
 
 @pytest.hookimpl(optionalhook=True)

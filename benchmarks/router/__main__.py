@@ -15,7 +15,7 @@ from typing import Final
 
 from benchmarks.router import objects, one_at_a_time, processes, scale, throughput
 
-ADDRESS: Final = "127.88.0.1"
+ADDRESS: Final = "127.123.0.1"
 _BODIES: Final = (100_000,)
 _LIMITS: Final = {
     "router_over_bare": ("at least", 0.7),

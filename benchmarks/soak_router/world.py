@@ -93,7 +93,7 @@ class World:
     async def new_replica(self) -> Replica:
         """One more model server, not in rotation yet."""
         number = next(_addresses)
-        replica = Replica(name=f"credit-{number}", address=f"127.89.{number // 250}.{number % 250 + 1}")
+        replica = Replica(name=f"credit-{number}", address=f"127.124.{number // 250}.{number % 250 + 1}")
         await replica.start()
         return replica
 

@@ -1,6 +1,7 @@
 """Addresses on loopback: every cluster of this machine has a /16 of its own, every pod an address of its own.
 
-    127.X.0.0/16   X from 16 to 119, claimed by a listening socket on 127.X.0.1:7016 that is kept open
+    127.X.0.0/16   X from 16 to 119, claimed by a listening socket on 127.X.0.1:7016 that is kept open (tests of other
+                   parts take their addresses above these)
     127.X.0.0/17   pods, given out in turn, so that an address is not reused soon
     127.X.128.0/17 ClusterIPs; 127.X.128.1 is the Service `kubernetes`
 
@@ -119,6 +120,16 @@ def may_listen(host: str, port: int) -> bool:
             return False
         except OSError:
             return True  # taken, by our own relay: so it may be used
+    return True
+
+
+def nobody_listens(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
     return True
 
 

@@ -1,5 +1,6 @@
 """Where callers reach the router, from its Service, that Service's events and the nodes. Pure."""
 
+import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -28,22 +29,24 @@ def judge_address(
         return Done(text=f"Callers reach it at {given or address}.", address=given or address)
     warnings = [each for each in events if each.get("type") == "Warning"]
     if warnings and now - since > PATIENCE:
-        return _refused(max(warnings, key=event_time), port=_first_port(service).get("port"))
+        return _refused(max(warnings, key=event_time), service)
     kind = service["spec"].get("type")
     if now - since > DEADLINE:
         return _without_controller(str(kind))
     return Going(f"Waiting for the {kind} to get an address.")
 
 
-def _refused(warning: Obj, *, port: object) -> Stuck:
+def _refused(warning: Obj, service: Obj) -> Stuck:
     proof = f"{warning.get('reason')}: {warning.get('message')}"
     message = str(warning.get("message")).lower()
     if warning.get("reason") in _PORT_REASONS or "in use" in message or "taken" in message:
+        port, node_port = _first_port(service).get("port"), _first_port(service).get("nodePort")
+        named = f"Node port {node_port}" if node_port and re.search(rf"\b{node_port}\b", message) else f"Port {port}"
         return Stuck(
             name="PortNotAvailable",
-            text=f"Port {port} cannot be given to the router: something else listens there.",
+            text=f"{named} cannot be given to the router: something else listens there.",
             proof=proof,
-            fixes=("Choose another port in the router's settings and install again.",),
+            fixes=("Choose another one in the router's settings and install again.",),
         )
     return Stuck(
         name="AddressNotAvailable",

@@ -170,7 +170,9 @@ def _placeholders(settings: Settings, *, slots: int) -> dict[str, str]:
         "SERVICE_PATH": contract.SERVICE_PATH,
         "SPLIT_RULES": _split_rules(),
         "ERRORS": _errors({400: "bad_request", 408: "request_timeout", 413: "payload_too_large"}),
-        "SLOT_ERRORS": _slot_errors(settings),
+        "REFUSED": _asked_answer(400, "lua.refused", settings),
+        "SLOT_ERRORS": _errors({408: "request_timeout", 502: "model_broke_off", 504: "model_timeout"}),
+        "UNAVAILABLE": _asked_answer(503, "lua.reason", settings),
     }
     return values | {f"ANSWER_{code}": _answer(code) for code in ANSWERS}
 
@@ -229,14 +231,8 @@ def _errors(codes: Mapping[int, str]) -> str:
     return "\n".join(f"    http-error {_answer(code)}" for _, code in sorted(codes.items()))
 
 
-def _slot_errors(settings: Settings) -> str:
-    fixed = {
-        400: "bad_request",
-        408: "request_timeout",
-        502: "model_broke_off",
-        504: "model_timeout",
-    }
-    text = f"%[lua.reason,map_str({settings.run_dir}/problems.map)]"
-    header = f'hdr {contract.REASON_HEADER} "%[lua.reason]"'
-    unavailable = f'    http-error status 503 content-type {CONTENT_TYPE} {header} lf-string "{text}"'
-    return f"{_errors(fixed)}\n{unavailable}"
+def _asked_answer(status: int, fetch: str, settings: Settings) -> str:
+    """The answer where one status has several causes: Lua tells which one, and the map has its text."""
+    text = f"%[{fetch},map_str({settings.run_dir}/problems.map)]"
+    header = f'hdr {contract.REASON_HEADER} "%[{fetch}]"'
+    return f'    http-error status {status} content-type {CONTENT_TYPE} {header} lf-string "{text}"'

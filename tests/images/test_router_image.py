@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from deploy.images.oci import Image, write_archive
-from tests.routerd.conftest import free_port
+from tests.ports import free_port
 from tests.whole import ROOT
 
 LIMIT_BYTES = 200 * 1000 * 1000

@@ -17,16 +17,12 @@ from typing import ClassVar
 import pytest
 
 from tests.clusters.conftest import RunningCluster, start_cluster, stop_cluster
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 POSTGRES = max(Path("/usr/lib/postgresql").glob("*/bin"), default=Path("/usr/lib/postgresql"))
 CELERY = (sys.executable, "-m", "celery", "-A", "studio")
 PROXY = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "203.0.113.9"}
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
 
 
 def wait_for_port(port: int, process: "subprocess.Popen[str]", *, seconds: float = 30) -> None:

@@ -6,7 +6,8 @@ import httpx
 import pytest
 
 from tests.clusters.conftest import RunningCluster
-from tests.production.conftest import PROXY, Production, free_port, manage, wait_for_port
+from tests.ports import free_port
+from tests.production.conftest import PROXY, Production, manage, wait_for_port
 from tests.studio_client import StudioClient, words
 
 pytestmark = pytest.mark.slow

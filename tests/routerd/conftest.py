@@ -5,7 +5,6 @@ import inspect
 import itertools
 import json
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -27,17 +26,10 @@ from routerd.haproxy.runtime import Runtime
 from routerd.reconciler import Reconciler
 from routerd.routes import DeploymentRoute, EndpointRoute, Replica, RoutingTable, ScaleSpec
 from routerd.settings import Settings
+from tests.ports import free_port
 
 KEY = "primary-key-of-alice"
 _addresses = itertools.count(1)
-
-
-def free_port(address: str = "127.0.0.1") -> int:
-    """A port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((address, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @dataclass(frozen=True)
@@ -154,7 +146,7 @@ async def start_model() -> AsyncIterator[StartModel]:
 
     async def start(name: str, **options: object) -> ModelServer:
         number = next(_addresses)
-        model = ModelServer(name=name, address=f"127.77.{number // 250}.{number % 250 + 1}", **options)  # type: ignore[arg-type]
+        model = ModelServer(name=name, address=f"127.120.{number // 250}.{number % 250 + 1}", **options)  # type: ignore[arg-type]
         await model.start()
         started.append(model)
         return model

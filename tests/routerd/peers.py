@@ -38,7 +38,7 @@ class Fleet:
         settings = replace(
             self.settings,
             run_dir=self.settings.run_dir.parent / name,
-            bind=f"127.78.{number // 250}.{number % 250 + 1}",
+            bind=f"127.121.{number // 250}.{number % 250 + 1}",
             pod_name=name,
             **changes,  # type: ignore[arg-type]
         )

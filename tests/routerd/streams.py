@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from aiohttp import web
 
 from routerd.routes import Replica
-from tests.routerd.conftest import free_port
+from tests.ports import free_port
 
 EVENT = b"data: hello\n\n"
 ZIPPED = gzip.compress(b'{"score": 1}' * 50)

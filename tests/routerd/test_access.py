@@ -8,7 +8,8 @@ import pytest
 from routerd.haproxy.reload import reload_haproxy
 from routerd.routing_table import build_table
 from routerd.settings import Settings
-from tests.routerd.conftest import KEY, Router, StartModel, deployment, endpoint, free_port, online_endpoint
+from tests.ports import free_port
+from tests.routerd.conftest import KEY, Router, StartModel, deployment, endpoint, online_endpoint
 from tests.routerd.peers import run_router
 from tests.routerd.test_reload import KeptAlive
 

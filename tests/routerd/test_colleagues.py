@@ -18,7 +18,8 @@ from routerd.load import run_load
 from routerd.settings import Settings
 from routerd.slots import SlotTable
 from routerd.status import StatusWriter
-from tests.routerd.conftest import StartModel, deployment, endpoint, eventually, free_port
+from tests.ports import free_port
+from tests.routerd.conftest import StartModel, deployment, endpoint, eventually
 from tests.routerd.observed import until
 from tests.routerd.peers import BLUE, SECRET, Fleet
 

@@ -21,12 +21,12 @@ from routerd.admin.server import run_admin
 from routerd.contract import SYSTEM_NAMESPACE, TARGETS_CONFIGMAP, key_hash
 from routerd.kubernetes import EndpointSlice, OnlineEndpoint, connect
 from routerd.settings import Settings
+from tests.ports import free_port
 from tests.routerd.conftest import (
     ApiServer,
     StartModel,
     endpoint_slice,
     eventually,
-    free_port,
     online_endpoint,
 )
 from tests.routerd.peers import run_router

@@ -17,11 +17,12 @@ from routerd.contract import ADMIN_READYZ
 from routerd.haproxy.process import running_pid
 from routerd.haproxy.runtime import Runtime, RuntimeUnavailable
 from routerd.peers import rank
-from tests.routerd.conftest import ModelServer, StartModel, endpoint_slice, eventually, free_port, router_slice
+from tests.ports import free_port
+from tests.routerd.conftest import ModelServer, StartModel, endpoint_slice, eventually, router_slice
 from tests.routerd.conftest import online_endpoint as open_endpoint
 from tests.routerd.peers import BLUE
 
-ADDRESSES = {"r1": "127.79.0.1", "r2": "127.79.0.2"}
+ADDRESSES = {"r1": "127.122.0.1", "r2": "127.122.0.2"}
 
 
 @dataclass

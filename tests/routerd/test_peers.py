@@ -17,7 +17,8 @@ import pytest
 
 from routerd.identity import write_identity
 from routerd.settings import Settings
-from tests.routerd.conftest import KEY, Router, StartModel, deployment, endpoint, eventually, free_port
+from tests.ports import free_port
+from tests.routerd.conftest import KEY, Router, StartModel, deployment, endpoint, eventually
 from tests.routerd.peers import BLUE, SECRET, Fleet
 from tests.routerd.test_haproxy_queue import SCALED_TO_ZERO
 
@@ -164,18 +165,25 @@ async def test_limits_and_refusals_are_those_of_the_one_line(three: Fleet, start
     assert [(await call).status for call in accepted] == [200, 200]
 
 
-async def test_a_body_without_a_length_is_counted_by_the_owner(three: Fleet, start_model: StartModel) -> None:
+async def test_a_body_without_a_length_is_counted_by_the_router_that_is_called(
+    three: Fleet, start_model: StartModel
+) -> None:
     blue = await start_model("blue-1")
     await three.serve(endpoint(deployment("blue", blue, **PATIENT)))
-    _, other, _ = three.ranked("r1", "r2", "r3")
+    owner, other, _ = three.ranked("r1", "r2", "r3")
 
-    async def pieces():  # type: ignore[no-untyped-def]
-        for _ in range(30):
+    async def pieces(count: int):  # type: ignore[no-untyped-def]
+        for _ in range(count):
             yield b"x" * 50_000
 
-    refused = await other.call(data=pieces())
+    accepted = await other.call(data=pieces(15))
+    answers = [await other.call(data=pieces(21)) for _ in range(20)]
 
-    assert (refused.status, refused.reason) == (413, "payload_too_large")
+    assert accepted.status == 200
+    assert blue.seen[0].body == b"x" * 750_000
+    assert {(answer.status, answer.reason) for answer in answers} == {(413, "payload_too_large")}
+    assert {answer.headers["connection"] for answer in answers} == {"close"}
+    assert (await owner.call()).status == 200
 
 
 async def test_a_caller_that_gives_up_leaves_the_line_at_the_owner(three: Fleet, start_model: StartModel) -> None:

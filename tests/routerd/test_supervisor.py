@@ -19,7 +19,8 @@ import pytest
 from routerd.contract import ADMIN_READYZ
 from routerd.haproxy.process import running_pid
 from routerd.haproxy.runtime import Runtime
-from tests.routerd.conftest import ModelServer, StartModel, eventually, free_port
+from tests.ports import free_port
+from tests.routerd.conftest import ModelServer, StartModel, eventually
 
 
 @dataclass

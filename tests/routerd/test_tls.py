@@ -25,7 +25,8 @@ from routerd.haproxy.reload import reload_haproxy
 from routerd.settings import Settings
 from routerd.status import StatusWriter
 from routerd.tls import certificate_condition
-from tests.routerd.conftest import KEY, Router, StartModel, deployment, endpoint, eventually, free_port
+from tests.ports import free_port
+from tests.routerd.conftest import KEY, Router, StartModel, deployment, endpoint, eventually
 from tests.routerd.peers import run_router
 from tests.routerd.test_colleagues import Written
 

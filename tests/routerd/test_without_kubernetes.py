@@ -12,7 +12,8 @@ import aiohttp
 import pytest
 import yaml
 
-from tests.routerd.conftest import ModelServer, StartModel, eventually, free_port
+from tests.ports import free_port
+from tests.routerd.conftest import ModelServer, StartModel, eventually
 
 DOCUMENTED = re.search(r"```yaml\n(.*?)```", (Path(__file__).parents[2] / "docs" / "router.md").read_text(), re.DOTALL)
 

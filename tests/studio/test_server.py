@@ -15,6 +15,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from studio.server import PortTakenError, bind
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """
@@ -31,11 +32,9 @@ class StudioProcess:
     """run_server in a process of its own, with a home of its own."""
 
     def __init__(self, home: Path) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
         self.env = {**os.environ, "SLIPWAY_HOME": str(home), "SLIPWAY_PORT": str(self.port)}
         self.env.pop("DJANGO_SETTINGS_MODULE", None)
-        subprocess.run([sys.executable, "manage.py", "migrate", "-v0"], cwd=ROOT, env=self.env, check=True)
         self.process = subprocess.Popen(
             [sys.executable, "-c", PROGRAM], cwd=ROOT, env=self.env, stdout=subprocess.PIPE, text=True
         )
@@ -56,9 +55,19 @@ class StudioProcess:
         self.process.stdout.close()
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with a database."""
+    path = tmp_path_factory.mktemp("home")
+    env = {**os.environ, "SLIPWAY_HOME": str(path)}
+    env.pop("DJANGO_SETTINGS_MODULE", None)
+    subprocess.run([sys.executable, "manage.py", "migrate", "-v0"], cwd=ROOT, env=env, check=True)
+    return path
+
+
 @pytest.fixture
-def studio(tmp_path: Path) -> Iterator[StudioProcess]:
-    started = StudioProcess(tmp_path)
+def studio(home: Path) -> Iterator[StudioProcess]:
+    started = StudioProcess(home)
     yield started
     started.end()
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from clusters.embedded import podsecurity, quota
-from clusters.embedded.addresses import Block, allocate_service_address
+from clusters.embedded.addresses import Block, allocate_service_address, nobody_listens
 from clusters.embedded.causes import invalid
 from clusters.embedded.controllers import jobs
 from clusters.embedded.controllers.namespaces import ROOT_CA
@@ -20,6 +20,7 @@ from clusters.embedded.controllers.nodes import default_tolerations
 from clusters.embedded.controllers.volumes import CLASS
 from clusters.embedded.errors import Forbidden, Invalid
 from clusters.embedded.registry import Admission, Registry
+from clusters.embedded.relay import OUTSIDE
 from clusters.embedded.resources import (
     PERSISTENT_VOLUME_CLAIMS,
     PODS,
@@ -131,7 +132,8 @@ def _give_node_ports(admission: Admission, *, others: list[Obj], old_spec: Obj) 
             cause = invalid(f"spec.ports[{index}].nodePort", number, "provided port is already allocated")
             raise Invalid.of(SERVICES, admission.obj["metadata"]["name"], [cause])
         if not number:
-            number = next(n for n in random.sample(NODE_PORTS, len(NODE_PORTS)) if n not in taken)
+            any_order = random.sample(NODE_PORTS, len(NODE_PORTS))
+            number = next(n for n in any_order if n not in taken and nobody_listens(OUTSIDE, n))
         port["nodePort"] = number
         taken.add(number)
 

@@ -164,6 +164,11 @@ core.register_fetches("reason", function(txn)
   return "no_replica"
 end)
 
+-- refused: why HAProxy itself answers 400
+core.register_fetches("refused", function(txn)
+  return txn:get_var("txn.too_large") and "payload_too_large" or "bad_request"
+end)
+
 -- split: the slot whose cumulative percent is above the dice, where there are too many for HAProxy's rules
 core.register_action("split", { "http-req" }, function(txn)
   local dice, chosen = txn:get_var("txn.dice"), ""

@@ -141,6 +141,17 @@ def test_a_port_that_is_taken_is_named() -> None:
     assert isinstance(found, Stuck)
     assert found.name == "PortNotAvailable"
     assert "127.0.0.1:80 is in use" in found.proof
+    assert found.text == "Port 80 cannot be given to the router: something else listens there."
+
+
+def test_a_node_port_that_is_taken_is_named_as_one() -> None:
+    text = "can't listen on node port 30080 (127.0.0.1:30080/tcp): Address already in use"
+    event = {"type": "Warning", "reason": "FailedToListen", "message": text, "metadata": {}}
+
+    found = address([event], after=timedelta(seconds=11))
+
+    assert isinstance(found, Stuck)
+    assert found.text == "Node port 30080 cannot be given to the router: something else listens there."
 
 
 def test_a_cluster_without_load_balancers_is_named_at_the_deadline() -> None:

@@ -47,14 +47,10 @@ from studio.actor import SLIPWAY
 from studio.errors import SlipwayError
 from studio.models import Operation, OperationState, Workspace
 from tests.clusters.conftest import RunningCluster
+from tests.ports import free_port
 
 pytestmark = pytest.mark.django_db(transaction=True)
 SYSTEM = contract.SYSTEM_NAMESPACE
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def told(operation: Operation) -> str:

@@ -29,7 +29,8 @@ from routerd import contract
 from studio.actor import SLIPWAY
 from studio.models import Operation, OperationState, Workspace
 from tests.clusters.conftest import RunningCluster
-from tests.clusters.tasks.test_install import free_port, left_behind, run, told
+from tests.clusters.tasks.test_install import left_behind, run, told
+from tests.ports import free_port
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ACCOUNT = "slipway-studio"
