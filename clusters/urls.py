@@ -8,6 +8,7 @@ app_name = "clusters"
 urlpatterns = [
     path("clusters/", clusters.cluster_list, name="cluster-list"),
     path("clusters/attach", clusters.attach, name="cluster-attach"),
+    path("clusters/slipway-account.yaml", clusters.account, name="cluster-account"),
     path("clusters/<slug:name>/", clusters.cluster_detail, name="cluster"),
     path("clusters/<slug:name>/check", clusters.check, name="cluster-check"),
     path("clusters/<slug:name>/detach", clusters.detach, name="cluster-detach"),

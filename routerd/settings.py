@@ -190,7 +190,7 @@ def _options(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     add("--plain-http", choices=("allow", "redirect", "refuse"), default=default.plain_http, help=plain_help)
     peer_help = f"let several routers share their queues, over this port (usually {contract.PEER_PORT}; 0: no)"
     add("--peer-port", type=int, default=default.peer_port, help=peer_help)
-    add("--haproxy", type=Path, help="another haproxy binary (2.8 or newer, with Lua)")
+    add("--haproxy", type=Path, help="another haproxy binary (2.6 or newer, with Lua)")
     add("--kubeconfig", type=Path, help="file that names the API server")
     in_cluster = "KUBERNETES_SERVICE_HOST" in environ
     add("--in-cluster", type=_boolean, nargs="?", const=True, default=in_cluster)

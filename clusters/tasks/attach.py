@@ -3,6 +3,7 @@
 from celery import shared_task
 from django.utils import timezone
 
+from clusters.account import FILE
 from clusters.connections import kube_for
 from clusters.identity import studio_uuid
 from clusters.kube.client import Kube
@@ -125,9 +126,9 @@ def _check_rights(op: Operation, kube: Kube, cluster: Cluster) -> None:
                 proof="\n".join(str(each) for each in missing),
                 fixes=(
                     Fix(
-                        "Bind the account to cluster-admin, or to a role with these rights, then check again.",
-                        command="kubectl create clusterrolebinding slipway-studio --clusterrole=cluster-admin "
-                        "--serviceaccount=kube-system:slipway-studio",
+                        f"Get {FILE} from the page Attach a cluster: it makes an account with all of them. Or add them "
+                        "to a role of this account. Then check again.",
+                        command=f"kubectl apply -f {FILE}",
                     ),
                 ),
             ),

@@ -5,6 +5,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from clusters.access import cluster_for
+from clusters.account import FILE, account_yaml
 from clusters.forms.attach import attach_fields, attach_form, uploaded_text
 from clusters.regions.cluster import cluster_page, cluster_rows, list_truth
 from clusters.services import attach_cluster, check_cluster, detach_cluster
@@ -59,6 +60,14 @@ def attach(request: HttpRequest, workspace: str) -> HttpResponse:
         form = attach_form(values=values, errors=error.errors)
         return render_page(request, "clusters/attach.html", {"form": form}, status=422)
     return redirect(request, reverse("clusters:cluster", args=[workspace, cluster.name]))
+
+
+@require_GET
+def account(request: HttpRequest, workspace: str) -> HttpResponse:
+    """The account to make in a cluster before it is attached, as a file for kubectl."""
+    workspace_for(request, workspace)
+    headers = {"Content-Disposition": f'attachment; filename="{FILE}"'}
+    return HttpResponse(account_yaml(), content_type="application/yaml", headers=headers)
 
 
 @require_GET

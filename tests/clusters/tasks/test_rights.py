@@ -1,17 +1,25 @@
 """An account that holds what the check asks for, and nothing else: it is enough, and one right less is named."""
 
+import html
+import os
+import re
+import subprocess
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from django.contrib.auth.models import User
+from django.test import Client
 
+from clusters.account import ACCOUNT, account_objects
 from clusters.connections import kube_for
 from clusters.install.settings import RouterSettings
 from clusters.kube.client import Kube
-from clusters.kube.kinds import CUSTOM_RESOURCE_DEFINITIONS, NAMESPACES, PODS, SERVICE_ACCOUNTS, Obj
+from clusters.kube.kinds import CUSTOM_RESOURCE_DEFINITIONS, NAMESPACES, PODS, SERVICE_ACCOUNTS
 from clusters.models import Cluster
-from clusters.preflight import NEEDED, Right
+from clusters.preflight import NEEDED, Right, user_of
 from clusters.reading import read_cluster
 from clusters.services import (
     attach_cluster,
@@ -33,22 +41,6 @@ from tests.clusters.tasks.test_install import left_behind, run, told
 from tests.ports import free_port
 
 pytestmark = pytest.mark.django_db(transaction=True)
-ACCOUNT = "slipway-studio"
-_RBAC = "rbac.authorization.k8s.io"
-
-
-def role_of(rights: Sequence[Right]) -> Obj:
-    """A ClusterRole of these rights; namespaces are left out, because slipway-system is not there yet."""
-    rules = [
-        {
-            "apiGroups": [right.group],
-            "resources": [right.resource + (f"/{right.subresource}" if right.subresource else "")],
-            "verbs": [right.verb],
-            **({"resourceNames": [right.name]} if right.name else {}),
-        }
-        for right in rights
-    ]
-    return {"apiVersion": f"{_RBAC}/v1", "kind": "ClusterRole", "metadata": {"name": ACCOUNT}, "rules": rules}
 
 
 Attach = Callable[[Sequence[Right]], tuple[Cluster, Operation]]
@@ -57,22 +49,9 @@ Attach = Callable[[Sequence[Right]], tuple[Cluster, Operation]]
 @pytest.fixture
 def attach(workspace: Workspace, running_cluster: RunningCluster, kube: Kube) -> Iterator[Attach]:
     """Attaches the cluster by the token of an account that may do exactly this."""
-    subject = {"kind": "ServiceAccount", "name": ACCOUNT, "namespace": "kube-system"}
-    account = {
-        "apiVersion": "v1",
-        "kind": "ServiceAccount",
-        "metadata": {"name": ACCOUNT, "namespace": "kube-system"},
-    }
-    binding = {
-        "apiVersion": f"{_RBAC}/v1",
-        "kind": "ClusterRoleBinding",
-        "metadata": {"name": ACCOUNT},
-        "roleRef": {"apiGroup": _RBAC, "kind": "ClusterRole", "name": ACCOUNT},
-        "subjects": [subject],
-    }
 
     def make(rights: Sequence[Right]) -> tuple[Cluster, Operation]:
-        for obj in (account, role_of(rights), binding):
+        for obj in account_objects(rights):
             kube.apply(obj)
         text = with_token(running_cluster.kubeconfig, token_of(kube))
         cluster, operation = attach_cluster(workspace, name="quay", kubeconfig_text=text, context=None, actor=SLIPWAY)
@@ -160,3 +139,37 @@ def test_a_right_that_is_missing_is_named(attach: Attach, missing: Right) -> Non
 
     assert operation.cause_name == "ClusterRightsMissing"
     assert operation.cause_proof == str(missing)
+
+
+def test_the_commands_of_the_page_make_a_kubeconfig_that_attaches(
+    workspace: Workspace,
+    running_cluster: RunningCluster,
+    kube: Kube,
+    client_of: Callable[[User], Client],
+    alice: User,
+    tmp_path: Path,
+) -> None:
+    client = client_of(alice)
+    served = client.get(f"/w/{workspace.name}/clusters/slipway-account.yaml")
+    assert served["Content-Disposition"] == 'attachment; filename="slipway-account.yaml"'
+    (tmp_path / "slipway-account.yaml").write_bytes(served.content)
+    (tmp_path / "config").write_text(running_cluster.kubeconfig)
+    page = client.get(f"/w/{workspace.name}/clusters/attach").content.decode()
+    commands = [html.unescape(each) for each in re.findall(r"<code>(kubectl .*?)</code>", page)]
+    environment = {**os.environ, "KUBECONFIG": str(tmp_path / "config"), "HOME": str(tmp_path)}
+
+    printed = [
+        subprocess.run(
+            ["bash", "-ec", each], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+        ).stdout
+        for each in commands
+    ]
+    cluster, operation = attach_cluster(
+        workspace, name="quay", kubeconfig_text=printed[-1], context=None, actor=SLIPWAY
+    )
+    advance_attach(str(operation.pk))
+    operation.refresh_from_db()
+
+    assert operation.state == OperationState.SUCCEEDED, told(operation)
+    assert user_of(kube_for(cluster)) == f"system:serviceaccount:kube-system:{ACCOUNT}"
+    kube.delete(SERVICE_ACCOUNTS, ACCOUNT, "kube-system")
