@@ -208,6 +208,9 @@ LONGEST = (
     "tests/flows",
     "tests/browser",
     "tests/clusters/embedded",
+    "tests/studio/test_server.py",
+    "tests/studio/up",
+    "tests/routerd",
 )
 
 

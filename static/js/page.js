@@ -40,6 +40,20 @@ addEventListener("click", (event) => {
   for (const menu of document.querySelectorAll("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false
 })
 
+// A form is sent once: a second click, while the answer to the first is on its way, would do everything twice.
+let sent = new WeakSet()
+const isPost = ({ target, submitter }) => (submitter?.getAttribute("formmethod") ?? target.getAttribute("method")) === "post"
+addEventListener("submit", (event) => {
+  if (isPost(event) && (sent.has(event.target) || event.target.matches(".htmx-request"))) {
+    event.preventDefault()
+    event.stopImmediatePropagation()
+  }
+}, true)
+addEventListener("submit", (event) => {
+  if (isPost(event) && !event.defaultPrevented) sent.add(event.target)
+})
+addEventListener("pageshow", () => (sent = new WeakSet()))
+
 function pickTab(tab) {
   for (const each of tab.closest("[role=tablist]").querySelectorAll("[role=tab]")) {
     each.ariaSelected = String(each === tab)

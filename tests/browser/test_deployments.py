@@ -11,7 +11,7 @@ from django.test import Client
 from django.utils import timezone
 from playwright.sync_api import Browser, Page, expect
 
-from deployments.models import Deployment, Endpoint, MetricSample
+from deployments.models import Deployment, Endpoint, Environment, MetricSample
 from studio.live import notify
 from studio.models import LogStream, Workspace
 from studio.services.logs import Line, append_lines
@@ -68,6 +68,24 @@ def test_traffic_is_moved_in_its_dialog(address_match: Endpoint, page_of: PageOf
     expect(page.locator("#traffic .split").first).to_have_attribute("aria-label", "blue 50 percent, green 50 percent")
     address_match.refresh_from_db()
     assert address_match.traffic == {"blue": 50, "green": 50}
+
+
+def test_a_form_that_is_clicked_twice_is_sent_once(address_match: Endpoint, page_of: PageOf, bob: User) -> None:
+    page = page_of(bob)
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.url) if request.method == "POST" else None)
+    page.goto("/w/harbour/environments/new")
+    page.get_by_label("Name").fill("twice")
+    page.get_by_label("Packages", exact=True).last.fill("numpy==2.3.5")
+    page.get_by_role("button", name="Add environment").dblclick()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("twice")
+    assert len(sent) == 1
+    page.go_back()
+    page.get_by_label("Name").fill("again")
+    page.get_by_label("Packages", exact=True).last.fill("numpy==2.3.5")
+    page.get_by_role("button", name="Add environment").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("again")
+    assert sorted(each.name for each in Environment.objects.filter(name__in=("twice", "again"))) == ["again", "twice"]
 
 
 def test_the_dialog_before_a_deletion_names_the_consequence_and_can_be_left(
