@@ -6,6 +6,9 @@ Errors are always logged, so the log's count of 429s is exact as long as no data
 A model that takes one request at a time is either idle or fully busy, so one look a second would be a coin toss: load
 is the mean of the looks of the last second.
 
+Most looks of most routers find nothing going on. Those are kept once for all deployments, and a sample that says
+nothing new is the last one with another time: a thousand idle deployments cost next to nothing.
+
 Counters belong to slots and restart with HAProxy: one that fell started again from zero. They are kept of slots that
 serve nobody too, so that the first requests of a new owner count. An owner of two slots (while it changes its wait
 class) has both added.
@@ -21,7 +24,7 @@ from routerd.autoscale.policy import Load
 from routerd.haproxy.config import LOG_FIELDS
 from routerd.haproxy.problems import ANSWERS
 from routerd.haproxy.runtime import BackendStat
-from routerd.routes import RoutingTable
+from routerd.routes import DeploymentRoute, RoutingTable
 from routerd.samples import Requests, Sample
 from routerd.slots import SlotOwner, SlotTable
 
@@ -92,12 +95,20 @@ class _Window:
     throttled: int = 0  # from the log
     latencies: list[tuple[float, int]] = field(default_factory=list)  # (milliseconds, requests it stands for)
 
+    @property
+    def is_idle(self) -> bool:
+        """Nothing happened."""
+        return not (self.looks or self.throttled or self.latencies or self.requests.total)
+
 
 class LoadMeter:
     """What is known of every deployment's load, in this process."""
 
     def __init__(self) -> None:
         self._counters: Mapping[str, BackendStat] = {}  # of all slots, at the last look
+        self._owners: Mapping[str, SlotOwner] = {}  # whose the slots were then
+        self._quiet: deque[float] = deque()  # when nothing was going on at any of them
+        self._quiet_looks = 0  # of these, since the last samples
         self._recent: dict[SlotOwner, deque[Look]] = {}
         self._windows: dict[SlotOwner, _Window] = {}
         self._owed: dict[SlotOwner, int] = {}  # 429s told by the log and not yet counted as a 4xx
@@ -111,12 +122,15 @@ class LoadMeter:
 
         The very reading of the last time (`Runtime` keeps it while nothing is going on) and nobody held: all are idle.
         """
+        if stats is self._counters and slots.owners is self._owners and not held:
+            self._quiet_looks += 1
+            self._quiet.append(now)
+            while self._quiet[0] <= now - _LOAD_SECONDS:
+                self._quiet.popleft()
+            return
         seen: dict[SlotOwner, Look] = {}
-        idle = Look(now, 0, 0, 0, 0) if stats is self._counters and not held else None
         for slot, owner in slots.owners.items():
-            if idle and slot in stats:
-                seen[owner] = idle
-            elif stat := stats.get(slot):
+            if stat := stats.get(slot):
                 arrived = self._count(stat, owner=owner, now=now)
                 look = seen.get(owner) or Look(now, 0, 0, 0, 0)
                 seen[owner] = Look(
@@ -132,7 +146,7 @@ class LoadMeter:
             recent.append(look)
             while recent[0].at <= now - _LOAD_SECONDS:
                 recent.popleft()
-        self._counters = stats
+        self._counters, self._owners = stats, slots.owners
         self._forget(set(slots.owners.values()))
 
     def record(self, record: AccessRecord, *, owner: SlotOwner, weight: int, now: float) -> None:
@@ -157,9 +171,10 @@ class LoadMeter:
     def load(self, owner: SlotOwner, *, now: float) -> Load | None:
         """The mean over the last second; None when nobody has looked lately."""
         recent = self._recent.get(owner)
-        if not recent or now - recent[-1].at > _UNKNOWN_SECONDS:
+        if not recent or now - max(recent[-1].at, self._quiet[-1] if self._quiet else 0) > _UNKNOWN_SECONDS:
             return None
-        looks = [look for look in recent if look.at > now - _LOAD_SECONDS] or [recent[-1]]
+        all_looks = sorted((*recent, *(Look(at, 0, 0, 0, 0) for at in self._quiet)), key=lambda look: look.at)
+        looks = [look for look in all_looks if look.at > now - _LOAD_SECONDS] or all_looks[-1:]
         return Load(
             in_flight=_mean(look.in_flight for look in looks),
             queued=_mean(look.queued for look in looks),
@@ -173,29 +188,42 @@ class LoadMeter:
         for endpoint in table.endpoints:
             for route in endpoint.deployments:
                 owner = (endpoint.namespace, endpoint.name, route.name)
-                window = self._windows.pop(owner, None)
-                if window is None or not window.looks:
+                window = self._windows.get(owner)
+                if window is None or not (window.looks or self._quiet_looks):
                     continue
-                sample = Sample(
-                    at=now,
-                    namespace=endpoint.namespace,
-                    endpoint=endpoint.name,
-                    deployment=route.name,
-                    seconds=round(now - window.since, 3),
-                    requests=self._split_429(owner, window=window),
-                    latency_ms=quantiles(window.latencies),
-                    in_flight=round(_mean(look.in_flight for look in window.looks), 2),
-                    queued=round(_mean(look.queued for look in window.looks), 2),
-                    concurrency=route.concurrency,
-                    replicas_ready=len(route.replicas),
-                    replicas_wanted=asked.get(owner),
-                    held=round(_mean(look.held for look in window.looks), 2),
-                )
-                self._windows[owner] = _Window(since=now)
-                self.totals[owner] = self.totals.get(owner, Requests()) + sample.requests
+                sample = self._sample(owner, route=route, window=window, wanted=asked.get(owner), now=now)
                 self.last_sample[owner] = sample
                 samples.append(sample)
+        self._quiet_looks = 0
         return samples
+
+    def _sample(
+        self, owner: SlotOwner, *, route: DeploymentRoute, window: _Window, wanted: int | None, now: float
+    ) -> Sample:
+        """What a window holds; it starts anew."""
+        seconds, counts = round(now - window.since, 3), (route.concurrency, len(route.replicas), wanted)
+        if window.is_idle and (last := self.last_sample.get(owner)) and last.is_idle and last.counts == counts:
+            window.since = now
+            return last._replace(at=now, seconds=seconds)
+        looks, count = window.looks, len(window.looks) + self._quiet_looks
+        requests = self._split_429(owner, window=window)
+        self._windows[owner] = _Window(since=now)
+        self.totals[owner] = self.totals.get(owner, Requests()) + requests
+        return Sample(
+            at=now,
+            namespace=owner[0],
+            endpoint=owner[1],
+            deployment=owner[2],
+            seconds=seconds,
+            requests=requests,
+            latency_ms=quantiles(window.latencies),
+            in_flight=round(sum(look.in_flight for look in looks) / count, 2),
+            queued=round(sum(look.queued for look in looks) / count, 2),
+            concurrency=route.concurrency,
+            replicas_ready=len(route.replicas),
+            replicas_wanted=wanted,
+            held=round(sum(look.held for look in looks) / count, 2),
+        )
 
     def owners(self) -> list[SlotOwner]:
         """Everything the meter knows of."""

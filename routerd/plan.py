@@ -23,6 +23,7 @@ And the last replica of a slot nobody wants any more is drained only when nobody
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import count
 from pathlib import Path
 from typing import Final
@@ -32,7 +33,7 @@ from routerd.haproxy.maps import MAP_NAMES
 from routerd.haproxy.peers import take_seats
 from routerd.haproxy.runtime import BackendStat, ServerStat
 from routerd.slots import SlotOwner, SlotTable
-from routerd.wanted import Maps, Wanted
+from routerd.wanted import Maps, Place, Wanted
 
 ServerKey = tuple[str, str]  # slot, server name
 
@@ -52,6 +53,12 @@ class Running:
     backends: Mapping[str, BackendStat]
     servers: Mapping[ServerKey, ServerStat]
     seats: Mapping[int, str] = field(default_factory=dict)  # seat -> address of the router that sits there
+
+    @cached_property
+    def rotation(self) -> frozenset[Place]:
+        """Every replica, and whether it serves."""
+        found = self.servers.values()
+        return frozenset((s.slot, s.address, s.port, s.max_connections, s.serving) for s in found)
 
 
 @dataclass(frozen=True)
@@ -151,14 +158,17 @@ class _Work:
             self._touch(name, key)
 
     def __post_init__(self) -> None:
-        self._has = {(s.slot, s.address, s.port): s for s in self.running.servers.values()}
-        self._wants = {(slot, s.address, s.port) for slot, found in self.wanted.servers.items() for s in found}
+        """Most slots have what they should: of 1,000 only those that differ are looked at one by one."""
+        self._differ = {place[0] for place in self.wanted.rotation ^ self.running.rotation}
+        self._servers = {key: s for key, s in self.running.servers.items() if s.slot in self._differ}
+        self._has = {(s.slot, s.address, s.port): s for s in self._servers.values()}
+        self._wants = {(slot, s.address, s.port) for slot in self._differ for s in self.wanted.servers.get(slot, ())}
 
     def servers_come(self) -> None:
         """Replicas that are missing, resting or limited otherwise than wanted."""
         leaving = {(address, port) for slot, address, port in self._has.keys() - self._wants}
-        for slot, servers in self.wanted.servers.items():
-            for server in servers:
+        for slot in [slot for slot in self.wanted.servers if slot in self._differ]:
+            for server in self.wanted.servers[slot]:
                 has = self._has.get((slot, server.address, server.port))
                 if has is not None:
                     self._adjust(has, server)
@@ -169,7 +179,7 @@ class _Work:
 
     def servers_go(self) -> None:
         """Replicas that are not wanted (any more, or not at this address)."""
-        for key, has in sorted(self.running.servers.items()):
+        for key, has in sorted(self._servers.items()):
             if (has.slot, has.address, has.port) not in self._wants:
                 self._retire(key, has)
 

@@ -37,7 +37,8 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS: Final = 0.5
 RELOAD_PAUSE_SECONDS: Final = 5.0  # reloads double the concurrency for a moment: never one after the other
-READ_BACK_SECONDS: Final = 5.0  # what is believed of HAProxy is never older
+READ_BACK_SECONDS: Final = 5.0  # what is believed of HAProxy is no older,
+_READ_BACK_SHARE: Final = 0.01  # or than it takes for reading it to cost no more than this of a core
 _SOONEST_LOOK: Final = 0.01
 _SLOWEST_LOOK: Final = 0.25
 _ROUNDS: Final = 50  # plans in one turn; each moves a replica or an entry one step on
@@ -66,11 +67,12 @@ class Reconciler:
         self._leaving = False
         self._running: Running | None = None
         self._worker: int | None = None
-        self._read_at = 0.0
+        self._read_next = 0.0
         self._reload_not_before = 0.0
         self._draining: dict[ServerKey, float] = {}
         self._retry_after: dict[str, int] = {}
         self._in_force: dict[str, InForce] = {}
+        self._states: dict[str, tuple[EndpointRoute, dict[str, int], InForce]] = {}  # what was last said, and of what
         self._settled = False
         self._version = 1
         self._wake = asyncio.Event()
@@ -158,7 +160,7 @@ class Reconciler:
         """One turn; seconds until the next one unless something wakes it."""
         await self._check_worker()
         trim_log(self._settings.run_dir)
-        if self._running is None or self._clock() - self._read_at > READ_BACK_SECONDS:
+        if self._running is None or self._clock() > self._read_next:
             found = await self._read_back()
             if found != self._running:  # the same again is nothing new to plan from
                 self._running = found
@@ -171,8 +173,9 @@ class Reconciler:
         self._give_slots(table)
         await self._reload_for_slots(table)
         served, unserved = without_slots(table, slots=self._slots, missing=self._missing_slots())
-        plan = await self._converge(served)
+        plan, wanted = await self._converge(served)
         await self._publish(table, pending=plan.endpoints | unserved)
+        self._files.write_servers(self._startable(), servers=wanted.servers)
         await self._tell_peers()
         await self._wake_slots()
         self._reached = None
@@ -202,11 +205,13 @@ class Reconciler:
         self._worker = worker
 
     async def _read_back(self) -> Running:
-        self._read_at = self._clock()
+        began = time.thread_time()
         paths = [self._files.map_path(name) for name in MAP_NAMES]
         maps = {name: await self._runtime.show_map(p) for name, p in zip(MAP_NAMES, paths, strict=True)}
         backends, servers = await self._runtime.show_slots()
         seats = await self._runtime.show_seats() if self._settings.peer_port else {}
+        pause = (time.thread_time() - began) / _READ_BACK_SHARE
+        self._read_next = self._clock() + max(READ_BACK_SECONDS, pause)
         return Running(maps=maps, backends=backends, servers={(s.slot, s.name): s for s in servers}, seats=seats)
 
     async def _read_touched(self, plan: Plan) -> Running:
@@ -256,7 +261,9 @@ class Reconciler:
         self._reload_not_before = self._clock() + RELOAD_PAUSE_SECONDS
         log.info("Reloading HAProxy for more slots: %s", dict(self._slots.sizes))
         self._files.write_slots(self._slots)
-        self._write_files(self._want(table), slots=self._slots)
+        wanted = self._want(table)
+        self._write_maps(wanted)
+        self._files.write_servers(self._slots, servers=wanted.servers)
         try:
             await reload_haproxy(self._settings)
         except HaproxyError as error:
@@ -277,14 +284,13 @@ class Reconciler:
             seats=self._running.seats if self._running else {},
         )
 
-    def _write_files(self, wanted: Wanted, *, slots: SlotTable) -> None:
+    def _write_maps(self, wanted: Wanted) -> None:
         self._files.write_token_keys(wanted.token_keys)
         self._files.write_seats(wanted.seats)
         self._files.write_maps(wanted.maps)
-        self._files.write_servers(slots, servers=wanted.servers)
 
-    async def _converge(self, table: RoutingTable) -> Plan:
-        """Apply plans until one holds nothing to do now; that one."""
+    async def _converge(self, table: RoutingTable) -> tuple[Plan, Wanted]:
+        """Apply plans until one holds nothing to do now; that one, and what it leads to."""
         wanted = self._want(table)
         self._files.write_token_keys(wanted.token_keys)
         plan = self._plan(wanted)
@@ -300,8 +306,8 @@ class Reconciler:
             plan = self._plan(wanted)
         else:
             raise HaproxyError(f"HAProxy does not reach what is wanted; next would be {plan.additions[:3]}")
-        self._write_files(wanted, slots=self._startable())
-        return plan
+        self._write_maps(wanted)
+        return plan, wanted
 
     def _plan(self, wanted: Wanted) -> Plan:
         if self._running is None:
@@ -330,15 +336,31 @@ class Reconciler:
         found = {}
         for endpoint in table.endpoints:
             if not endpoint.routed or endpoint.name not in pending:
-                found[endpoint.key] = _state_of(endpoint, replicas=replicas)
+                found[endpoint.key] = self._state_of(endpoint, replicas=replicas)
             elif endpoint.key in self._in_force:
                 found[endpoint.key] = self._in_force[endpoint.key]
         if found == self._in_force and self._settled:
             return
+        self._states = {key: state for key, state in self._states.items() if key in found}
         self._in_force, self._settled = found, True
         async with self._changed:
             self._version += 1
             self._changed.notify_all()
+
+    def _state_of(self, endpoint: EndpointRoute, *, replicas: Mapping[SlotOwner, int]) -> InForce:
+        """What to say of an endpoint; of one that is as it was, the same as before."""
+        names = tuple(d.name for d in endpoint.deployments) if endpoint.routed else ()
+        serving = {name: replicas.get((endpoint.namespace, endpoint.name, name), 0) for name in names}
+        then, then_serving, state = self._states.get(endpoint.key, (None, None, None))
+        if state is None or then is not endpoint or then_serving != serving:
+            state = InForce(
+                generation=endpoint.generation,
+                key_revision=endpoint.key_revision,
+                conditions=(ready_condition(endpoint, serving=serving), *host_conditions(endpoint)),
+                deployments=names,
+            )
+            self._states[endpoint.key] = endpoint, serving, state
+        return state
 
     async def _tell_peers(self) -> None:
         """Answer other routers' checks with yes from the first table in force until this router leaves."""
@@ -362,14 +384,3 @@ class Reconciler:
         free = [slot for slot in due if slot not in busy]
         self._slots = self._slots.wake(now=now, rest_seconds=rest, empty=free)
         self._files.write_slots(self._startable())
-
-
-def _state_of(endpoint: EndpointRoute, *, replicas: Mapping[SlotOwner, int]) -> InForce:
-    names = tuple(d.name for d in endpoint.deployments) if endpoint.routed else ()
-    serving = {name: replicas.get((endpoint.namespace, endpoint.name, name), 0) for name in names}
-    return InForce(
-        generation=endpoint.generation,
-        key_revision=endpoint.key_revision,
-        conditions=(ready_condition(endpoint, serving=serving), *host_conditions(endpoint)),
-        deployments=names,
-    )

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, NamedTuple, Protocol, Self, TypeVar
 
 from routerd.autoscale.policy import Figures
 
@@ -51,8 +51,7 @@ class Requests:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(NamedTuple):  # a thousand of them are made every second, which takes a dataclass five times as long
     """One deployment during `seconds` up to `at` (unix); in flight and queued are means over that time."""
 
     at: float
@@ -75,11 +74,24 @@ class Sample:
         """(namespace, endpoint, deployment)."""
         return self.namespace, self.endpoint, self.deployment
 
+    @property
+    def is_idle(self) -> bool:
+        """Nothing happened."""
+        return not (self.requests.total or self.latency_ms or self.in_flight or self.queued or self.held)
+
+    @property
+    def counts(self) -> tuple[int, int, int | None]:
+        """(concurrency, replicas ready, replicas wanted)."""
+        return self.concurrency, self.replicas_ready, self.replicas_wanted
+
+    def numbered(self, seq: int) -> Self:
+        """The same as a ring's record."""
+        return self._replace(seq=seq)
+
     def to_json(self) -> dict[str, Any]:
         """The record as the admin API sends it."""
         latency = dict(zip(("p50", "p95", "p99"), self.latency_ms, strict=True)) if self.latency_ms else None
-        plain = {name: getattr(self, name) for name in self.__slots__}
-        return plain | {"requests": self.requests.to_json(), "latency_ms": latency}
+        return self._asdict() | {"requests": self.requests.to_json(), "latency_ms": latency}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +110,27 @@ class Decision:
     id: int = 0  # the first number this decision had: stays when it is told again
     seq: int = 0
 
+    def numbered(self, seq: int) -> Self:
+        """The same as a ring's record."""
+        return replace(self, seq=seq)
+
     def to_json(self) -> dict[str, Any]:
         """The record as the admin API sends it; `before` and `after` are called `from` and `to`."""
         plain = asdict(self)
         return {"from": plain.pop("before"), "to": plain.pop("after"), **plain}
 
 
-Record = TypeVar("Record", bound=Any)
+class _Numbered(Protocol):
+    @property
+    def at(self) -> float: ...
+
+    @property
+    def seq(self) -> int: ...
+
+    def numbered(self, seq: int) -> Self: ...
+
+
+Record = TypeVar("Record", bound=_Numbered)
 
 
 class Ring(Generic[Record]):
@@ -123,7 +149,7 @@ class Ring(Generic[Record]):
     def append(self, record: Record) -> Record:
         """Number the record and keep it; gives back the numbered one."""
         self._last += 1
-        numbered: Record = replace(record, seq=self._last)
+        numbered = record.numbered(self._last)
         while self._records and self._records[0].at <= numbered.at - self._seconds:
             self._records.popleft()
         self._records.append(numbered)

@@ -12,6 +12,7 @@ maps, and one record per slot holds the limits its rules read:
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from routerd.haproxy.config import Server
 from routerd.haproxy.maps import MAP_NAMES
@@ -20,6 +21,7 @@ from routerd.peers import Ring, seat_peers
 from routerd.routes import DeploymentRoute, EndpointRoute, RoutingTable
 from routerd.slots import SlotOwner, SlotTable, slot_wait_ms, wait_class
 
+Place = tuple[str, str, int, int, bool]  # slot, address, port, concurrency, in rotation
 Maps = Mapping[str, Mapping[str, str]]  # map name (slots, keys, pins, endpoints, ...) -> entries
 
 
@@ -31,6 +33,12 @@ class Wanted:
     servers: Mapping[str, tuple[Server, ...]]  # slot -> replicas
     token_keys: Mapping[str, str] = field(default_factory=dict)  # name of the file -> public key (PEM)
     seats: Mapping[int, str] = field(default_factory=dict)  # seat -> address of another router
+
+    @cached_property
+    def rotation(self) -> frozenset[Place]:
+        """Every replica, in rotation."""
+        servers = self.servers.items()
+        return frozenset((slot, s.address, s.port, s.max_connections, True) for slot, all_ in servers for s in all_)
 
 
 def assign_slots(table: RoutingTable, *, slots: SlotTable, now: float) -> SlotTable:

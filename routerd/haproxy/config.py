@@ -7,9 +7,8 @@ with the last table. The rules themselves are in `haproxy.cfg.template`, with an
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from routerd import contract
 from routerd.haproxy.peers import ahead_rules, render_seats
@@ -70,8 +69,7 @@ _HEALTH: Final = (
 )
 
 
-@dataclass(frozen=True, order=True)
-class Server:
+class Server(NamedTuple):
     """A replica as one server of a slot."""
 
     name: str

@@ -67,6 +67,40 @@ def test_load_is_unknown_before_the_first_look_and_when_nobody_looks_any_more():
     assert meter.load(OWNER, now=11.6) is None
 
 
+def test_looks_at_an_idle_router_count_as_much_as_any_other():
+    meter, busy, idle = LoadMeter(), {SLOT: replace(ZERO, in_flight=4)}, {SLOT: ZERO}
+    meter.look(busy, held={}, slots=SLOTS, now=10.0)
+    for stats, now in (
+        (idle, 10.2),
+        (idle, 10.4),
+        (idle, 10.6),
+    ):  # the same object: what Runtime gives while it is quiet
+        meter.look(stats, held={}, slots=SLOTS, now=now)
+    load = meter.load(OWNER, now=10.6)
+    assert load is not None
+    assert load.in_flight == 1
+    (sample,) = meter.take_samples(TABLE, asked={}, now=10.8)
+    assert (sample.in_flight, sample.seconds) == (1, 0.8)
+    meter.look(idle, held={}, slots=SLOTS, now=11.5)
+    late = meter.load(OWNER, now=12.9)
+    assert late is not None
+    assert late.in_flight == 0
+    assert meter.load(OWNER, now=13.1) is None
+
+
+def test_an_idle_second_has_a_sample_of_its_own_and_tells_what_changed_in_it():
+    meter, idle = LoadMeter(), {SLOT: ZERO}
+    more = RoutingTable(endpoints=(endpoint(deployment("blue", concurrency=7)),))
+    samples = []
+    for now in (1.0, 2.0, 3.0):
+        meter.look(idle, held={}, slots=SLOTS, now=now - 0.5)
+        samples += meter.take_samples(TABLE if now < 3 else more, asked={OWNER: int(now)}, now=now)
+    assert [each.at for each in samples] == [1.0, 2.0, 3.0]
+    assert [each.replicas_wanted for each in samples] == [1, 2, 3]
+    assert samples[-1].concurrency == 7
+    assert meter.take_samples(TABLE, asked={}, now=4.0) == []  # nobody looked
+
+
 def test_what_was_answered_before_the_first_look_is_not_counted():
     meter = LoadMeter()
     look(meter, replace(ZERO, status_2xx=500, requests=500), now=1.0)
