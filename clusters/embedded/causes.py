@@ -7,7 +7,7 @@ Cause = dict[str, str]
 
 
 def invalid(field: str, value: Any, why: str) -> Cause:
-    message = f"Invalid value: {json.dumps(value)}: {why}"
+    message = f"Invalid value: {json.dumps(value, separators=(',', ':'))}: {why}"
     return {"reason": "FieldValueInvalid", "message": message, "field": field}
 
 

@@ -58,6 +58,11 @@ def about(resource: Resource, name: str) -> dict[str, Any]:
 class BadRequest(ApiError):
     code, reason = 400, "BadRequest"
 
+    @classmethod
+    def of_body(cls, resource: Resource, why: str) -> "BadRequest":
+        """What was sent cannot be read as this kind."""
+        return cls(f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {why}')
+
 
 class Unauthorized(ApiError):
     code, reason = 401, "Unauthorized"
@@ -150,7 +155,6 @@ class Invalid(ApiError):
         texts = [f"{cause['field']}: {cause['message']}" for cause in causes]
         text = texts[0] if len(texts) == 1 else "[" + ", ".join(texts) + "]"
         kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
-        details = {"name": name, "kind": resource.kind, "causes": causes}
-        if resource.group:
-            details["group"] = resource.group
-        return cls(f'{kind} "{name}" is invalid: {text}', details=details)
+        details = {"name": name, "group": resource.group, "kind": resource.kind, "causes": causes}
+        told = {key: value for key, value in details.items() if value}
+        return cls(f'{kind} "{name}" is invalid: {text}', details=told)

@@ -114,7 +114,11 @@ class Registry(Objects):
         old = self.get(resource, metadata.get("namespace"), str(metadata.get("name", "")))
         lifecycle.check_preconditions(resource, old, metadata)
         new = lifecycle.for_update(resource, old, obj, subresource=subresource)
-        _decode(resource, {"status": new["status"]} if subresource == "status" else new, how)
+        if subresource == "status":  # whoever asks for it hears of the rest as well, which is not taken
+            read = {**obj, "status": new["status"]} if "unknown" in how else {"status": new["status"]}
+            _decode(resource, read, how)
+        else:
+            _decode(resource, new, how)
         return self._replace(resource, old, new, subresource=subresource, manager=manager, how=how)
 
     def update_status(self, resource: Resource, obj: Obj, *, manager: str = "") -> Obj:

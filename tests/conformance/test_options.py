@@ -153,14 +153,16 @@ def test_an_unknown_field_is_told_whichever_way_it_is_written(web: Place, method
 
 @pytest.mark.parametrize("mode", ["Strict", "Warn", "Ignore"])
 def test_an_apply_refuses_a_field_that_the_schema_does_not_declare(place: Place, mode: str) -> None:
-    body = place.deployment("web", replicas=0)
+    path, body = place.path(DEPLOYMENTS, "web"), place.deployment("web", replicas=0)
     body["spec"]["replicaz"] = 3
-    found = place.caller.try_apply(place.path(DEPLOYMENTS, "web"), body, manager="alice", fieldValidation=mode)
-    assert found.code == 500
-    assert found.message == (
-        f"failed to create typed patch object ({place.name}/web; apps/v1, Kind=Deployment): "
-        ".spec.replicaz: field not declared in schema"
-    )
+    found = place.caller.try_apply(path, body, manager="alice", fieldValidation=mode)
+    said = "failed to create typed patch object ({}; apps/v1, Kind=Deployment): {}"
+    why = ".spec.replicaz: field not declared in schema"
+    assert (found.code, found.message) == (500, said.format("/web", why))
+    body["metadata"]["namespace"] = place.name  # as it was sent, not as the path has it
+    found = place.caller.try_apply(path, body, manager="alice", fieldValidation=mode)
+    assert (found.code, found.message) == (500, said.format(f"{place.name}/web", why))
+    assert place.caller.ask("GET", path).code == 404
 
 
 @pytest.mark.parametrize(("mode", "code"), [("Strict", 400), ("Warn", 201), ("Ignore", 201)])
@@ -169,10 +171,61 @@ def test_a_field_that_is_there_twice_is_told(place: Place, mode: str, code: int)
     found = place.caller.ask_raw("POST", place.path("configmaps"), text, query={"fieldValidation": mode})
     assert found.code == code
     if code == 400:
-        assert found.message == 'strict decoding error: duplicate field "data.a"'
+        unread = 'ConfigMap in version "v1" cannot be handled as a ConfigMap'
+        assert found.message == f'{unread}: strict decoding error: duplicate field "data.a"'
         return
     assert found.body["data"] == {"a": "2"}
     assert ('duplicate field \\"data.a\\"' in found.headers.get("Warning", "")) is (mode == "Warn")
+
+
+@pytest.mark.parametrize("mode", ["Strict", "Warn", "Ignore"])
+@pytest.mark.parametrize("way", ["create", "apply"])
+def test_a_key_that_is_there_twice_in_yaml_is_told_by_its_line(place: Place, way: str, mode: str) -> None:
+    text = b"apiVersion: v1\nkind: ConfigMap\nmetadata: {name: twice}\ndata:\n  a: '1'\n  a: '2'\n"
+    path, query = place.path("configmaps"), {"fieldValidation": mode}
+    if way == "create":
+        found = place.caller.ask_raw("POST", path, text, kind="application/yaml", query=query)
+        start = 'ConfigMap in version "v1" cannot be handled as a ConfigMap: strict decoding error: '
+    else:
+        query["fieldManager"] = "alice"
+        found = place.caller.ask_raw("PATCH", f"{path}/twice", text, kind=APPLY, query=query)
+        start = "error strict decoding YAML: error converting YAML to JSON: "
+    if mode == "Strict":
+        said = f'{start}yaml: unmarshal errors:\n  line 6: key "a" already set in map'
+        assert (found.code, found.message) == (400, said)
+        return
+    assert (found.code, found.body["data"]) == (201, {"a": "2"})
+    warned = found.headers.get("Warning", "")
+    assert ('"line 6: key \\"a\\" already set in map"' in warned) is (mode == "Warn")
+
+
+def sent(place: Place, kind: str) -> tuple[str, str, Obj]:
+    """A request whose body is no object of the path's kind, or that takes only a part of it."""
+    web = place.path(DEPLOYMENTS, "web")
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "idle"}}
+    wanted = {"resourceAttributes": {"verb": "get", "resource": "pods"}}
+    scale = {"metadata": {"name": "web", "namespace": place.name}, "spec": {"replicas": 0}}
+    whole = place.caller.get(web)
+    del whole["metadata"]["resourceVersion"]
+    requests: dict[str, tuple[str, str, Obj]] = {
+        "Deployment": ("PUT", f"{web}/status", whole),
+        "Scale": ("PUT", f"{web}/scale", {"apiVersion": "autoscaling/v1", "kind": "Scale", **scale}),
+        "TokenRequest": ("POST", place.path("serviceaccounts", "default/token"), {"spec": {}}),
+        "Eviction": ("POST", place.path("pods", "idle/eviction"), eviction),
+        "SelfSubjectAccessReview": ("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", {"spec": wanted}),
+    }
+    return requests[kind]
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "Scale", "TokenRequest", "Eviction", "SelfSubjectAccessReview"])
+def test_an_unknown_field_is_told_also_where_nothing_is_stored_of_it(web: Place, kind: str) -> None:
+    method, path, body = sent(web, kind)
+    refused = web.caller.ask(method, path, {**body, "foo": 1}, query={"fieldValidation": "Strict"})
+    said = f'{kind} in version "v1" cannot be handled as a {kind}: strict decoding error: unknown field "foo"'
+    assert (refused.code, refused.message) == (400, said)
+    warned = web.caller.ask(method, path, {**body, "foo": 1})
+    assert warned.code in (200, 201), warned.body
+    assert 'unknown field \\"foo\\"' in warned.headers["Warning"]
 
 
 def test_a_way_of_checking_that_does_not_exist_is_refused(place: Place) -> None:

@@ -63,11 +63,14 @@ class NamespaceController:
             self._registry.create(CONFIG_MAPS, body, namespace=name)
 
     def _empty(self, name: str) -> float | None:
+        pods = Remains()
+        self._delete_all(PODS, name, pods)
+        if pods:
+            self._tell(name, Remains())  # the conditions pass over them: kubernetes/kubernetes#138208
+            return _LOOK_AGAIN_SECONDS
         remains = Remains()
-        self._delete_all(PODS, name, remains)
-        if not remains:
-            for resource in self._kinds():
-                self._delete_all(resource, name, remains)
+        for resource in self._kinds():
+            self._delete_all(resource, name, remains)
         if not remains:
             self._registry.finalize_namespace(name)
             return None

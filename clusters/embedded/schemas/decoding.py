@@ -98,7 +98,7 @@ def _check_type(value: Any, shape: Shape, path: str, resource: Resource) -> None
     if not good:
         given = _JSON_NAMES.get(type(value), "number")
         wanted = _GO_NAMES[shape.scalar or shape.kind]
-        raise BadRequest(
-            f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: '
-            f"json: cannot unmarshal {given} into Go struct field {resource.kind}.{path} of type {wanted}"
+        field = f"{resource.kind}.{path}"
+        raise BadRequest.of_body(
+            resource, f"json: cannot unmarshal {given} into Go struct field {field} of type {wanted}"
         )

@@ -36,7 +36,17 @@ from clusters.embedded.server import (
     watching,
 )
 from clusters.embedded.server.context import CONTEXT, Context, PodAccess
-from clusters.embedded.server.request import BODY_LIMIT, USER, WARNINGS, Asked, Place, find_asked, flag, read_path
+from clusters.embedded.server.request import (
+    ASKED,
+    BODY_LIMIT,
+    USER,
+    WARNINGS,
+    Asked,
+    Place,
+    find_asked,
+    flag,
+    read_path,
+)
 from clusters.embedded.tls import Identity
 
 log = logging.getLogger(__name__)
@@ -180,7 +190,7 @@ async def _handle(request: web.Request) -> web.StreamResponse:
         return await discovery.handle(request)
     place = read_path(request.rel_url.raw_path)
     context.authorizer.require(request[USER], _attributes(request, place))
-    asked = find_asked(place, catalog=context.registry.catalog)
+    asked = request[ASKED] = find_asked(place, catalog=context.registry.catalog)
     return await _handler(request, asked)(request, asked)
 
 

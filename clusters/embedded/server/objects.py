@@ -146,7 +146,7 @@ async def _apply(request: web.Request, asked: Asked) -> web.StreamResponse:
         manager=manager,
         force=flag(request, "force"),
         subresource=asked.subresource,
-        **_how(request, unknown=undeclared_fields(resource, applied, namespace=asked.namespace)),
+        **_how(request, unknown=undeclared_fields(resource, applied)),
     )
     await registry.committed()
     return answer.one(request, resource, new, code=201 if made else 200)

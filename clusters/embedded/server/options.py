@@ -8,7 +8,7 @@ from aiohttp import web
 from clusters.embedded.causes import Cause, forbidden, invalid, required, unsupported
 from clusters.embedded.errors import ApiError, BadRequest, Invalid
 from clusters.embedded.resources import Obj, Resource
-from clusters.embedded.server.request import WARNINGS, flag
+from clusters.embedded.server.request import ASKED, WARNINGS, body_kind, flag
 
 _KINDS: Final = {"POST": "CreateOptions", "PUT": "UpdateOptions", "PATCH": "PatchOptions", "DELETE": "DeleteOptions"}
 _MODES: Final = ("", "Ignore", "Strict", "Warn")
@@ -77,20 +77,34 @@ def tell_strict(request: web.Request, problems: list[str]) -> None:
         message = "strict decoding error: " + ", ".join(problems)
         if request.method == "PATCH":
             raise Invalid.of(Resource("", "", "", ""), "", [invalid("patch", "", message)])
-        raise BadRequest(message)
+        raise BadRequest.of_body(body_kind(request[ASKED]), message)
     if mode == "Warn":
         request[WARNINGS].extend(problem for problem in problems if problem not in request[WARNINGS])
 
 
-def undeclared_fields(resource: Resource, applied: Obj, *, namespace: str | None) -> Callable[[list[str]], None]:
-    """What an apply does with fields the schema does not know: it refuses them, whatever `fieldValidation` says."""
+def tell_strict_yaml(request: web.Request, problems: list[str]) -> None:
+    """`tell_strict` of what a reader of YAML found, in its words. Raises BadRequest, Invalid."""
+    if field_validation(request) == "Strict":
+        message = "yaml: unmarshal errors:\n" + "\n".join(f"  {problem}" for problem in problems)
+        if request.method == "PATCH":
+            raise BadRequest(f"error strict decoding YAML: error converting YAML to JSON: {message}")
+        problems = [message]
+    tell_strict(request, problems)
+
+
+def undeclared_fields(resource: Resource, applied: Obj) -> Callable[[list[str]], None]:
+    """What an apply does with fields the schema does not know: it refuses them, whatever `fieldValidation` says.
+
+    Name and namespace are told as they were sent, before the path's are filled in.
+    """
+    metadata = applied.get("metadata") or {}
+    place = f"{metadata.get('namespace', '')}/{metadata.get('name', '')}"
 
     def refuse(paths: list[str]) -> None:
         told = [f".{path}: field not declared in schema" for path in paths]
         text = told[0] if len(told) == 1 else "errors:\n" + "\n".join(f"  {each}" for each in told)
-        name = (applied.get("metadata") or {}).get("name", "")
         kind = f"{resource.group}/{resource.version}, Kind={resource.kind}"
-        message = f"failed to create typed patch object ({namespace or ''}/{name}; {kind}): {text}"
+        message = f"failed to create typed patch object ({place}; {kind}): {text}"
         raise ApiError(message, code=500, reason="")
 
     return refuse

@@ -7,7 +7,7 @@ from clusters.embedded.errors import BadRequest, Conflict, NotImplementedHere, T
 from clusters.embedded.registry import Registry
 from clusters.embedded.resources import POD_DISRUPTION_BUDGETS, PODS, Obj, copied
 from clusters.embedded.server import answer
-from clusters.embedded.server.body import read_object
+from clusters.embedded.server.body import read_checked
 from clusters.embedded.server.context import CONTEXT
 from clusters.embedded.server.options import dry_run
 from clusters.embedded.server.request import Asked
@@ -19,7 +19,7 @@ async def not_here(_request: web.Request, asked: Asked) -> web.StreamResponse:
 
 async def bind(request: web.Request, asked: Asked) -> web.StreamResponse:
     registry = request.app[CONTEXT].registry
-    target = (await read_object(request)).get("target") or {}
+    target = (await read_checked(request)).get("target") or {}
     if target.get("kind", "Node") != "Node" or not target.get("name"):
         raise BadRequest("a binding needs a target of kind Node with a name")
     old = registry.get(PODS, asked.namespace, str(asked.name))
@@ -37,7 +37,7 @@ async def bind(request: web.Request, asked: Asked) -> web.StreamResponse:
 async def evict(request: web.Request, asked: Asked) -> web.StreamResponse:
     """Delete a pod unless a PodDisruptionBudget forbids it now (429, as a real API server answers)."""
     registry = request.app[CONTEXT].registry
-    eviction = await read_object(request)
+    eviction = await read_checked(request)
     pod = registry.get(PODS, asked.namespace, str(asked.name))
     options = eviction.get("deleteOptions") or {}
     dry = dry_run(request) or bool(options.get("dryRun"))

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from clusters.embedded.errors import ApiError, BadRequest, NotFound
 from clusters.embedded.rbac import User
-from clusters.embedded.resources import Catalog, Resource
+from clusters.embedded.resources import BINDINGS, Catalog, Resource
 
 USER: Final = web.RequestKey("user", User)
 WARNINGS: Final = web.RequestKey("warnings", list[str])
@@ -41,6 +41,22 @@ class Asked:
     name: str | None = None
     subresource: str = ""
     rest: str = ""  # of a proxied path, with its leading slash; still percent-encoded
+
+
+ASKED: Final = web.RequestKey("asked", Asked)
+
+SCALES: Final = Resource("autoscaling", "v1", "scales", "Scale")
+_BODIES: Final = {
+    "binding": BINDINGS,
+    "eviction": Resource("policy", "v1", "evictions", "Eviction"),
+    "scale": SCALES,
+    "token": Resource("authentication.k8s.io", "v1", "tokenrequests", "TokenRequest"),
+}
+
+
+def body_kind(asked: Asked) -> Resource:
+    """What the body of such a request is: an object of the kind, or what its subresource takes instead."""
+    return _BODIES.get(asked.subresource, asked.resource)
 
 
 def read_path(path: str) -> Place:

@@ -1,5 +1,7 @@
 """Questions about who may do what, and tokens: kinds that are asked and never stored."""
 
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 from aiohttp import web
@@ -20,14 +22,12 @@ from clusters.embedded.resources import (
     SERVICE_ACCOUNTS,
     TOKEN_REVIEWS,
     Obj,
-    Resource,
 )
 from clusters.embedded.server import answer, pods
-from clusters.embedded.server.body import read_object
+from clusters.embedded.server.body import read_checked
 from clusters.embedded.server.context import CONTEXT
-from clusters.embedded.server.request import USER, Asked
+from clusters.embedded.server.request import USER, Asked, body_kind
 
-_TOKEN_REQUESTS: Final = Resource("authentication.k8s.io", "v1", "tokenrequests", "TokenRequest")
 _SHORTEST_TOKEN: Final = 600
 _HOUR: Final = 3600
 
@@ -36,7 +36,7 @@ async def review(request: web.Request, asked: Asked) -> web.StreamResponse:
     """Answer a review with its status filled in."""
     if asked.resource == BINDINGS:
         return await pods.not_here(request, asked)
-    obj = await read_object(request)
+    obj = await read_checked(request)
     spec, context = obj.get("spec") or {}, request.app[CONTEXT]
     if asked.resource == TOKEN_REVIEWS:
         status = _token_status(context.authenticator, spec)
@@ -45,22 +45,59 @@ async def review(request: web.Request, asked: Asked) -> web.StreamResponse:
     elif asked.resource.kind == "SelfSubjectReview":
         status = {"userInfo": _user_info(request[USER])}
     else:
+        _check_access_review(asked, obj)
         status = _access_status(request[USER], spec, asked, context.authorizer)
     head = {"apiVersion": asked.resource.api_version, "kind": asked.resource.kind}
     metadata = {"creationTimestamp": None}
     return answer.json(request, {**head, "metadata": metadata, "spec": spec, "status": status}, code=201)
 
 
+def _check_access_review(asked: Asked, obj: Obj) -> None:
+    """Raises BadRequest for another namespace than the path's, Invalid for all else. Its kind is not in the message."""
+    metadata, spec = obj.get("metadata") or {}, obj.get("spec") or {}
+    local = asked.resource == LOCAL_SUBJECT_ACCESS_REVIEWS
+    if local and metadata.get("namespace", asked.namespace) != asked.namespace:
+        raise BadRequest("the namespace of the provided object does not match the namespace sent on the request")
+    causes = _wrong_attributes(spec.get("resourceAttributes"), spec.get("nonResourceAttributes"))
+    if asked.resource != SELF_SUBJECT_ACCESS_REVIEWS and not (spec.get("user") or spec.get("groups")):
+        causes.append(invalid("spec.user", "", "at least one of user or group must be specified"))
+    if set(metadata) - ({"namespace"} if local else set()):
+        causes.append(invalid("metadata", metadata, "must be empty" + (" except for namespace" if local else "")))
+    if local:
+        causes += _elsewhere(spec, namespace=str(asked.namespace))
+    if causes:
+        raise Invalid.of(replace(asked.resource, kind=""), "", causes)
+
+
+def _wrong_attributes(wanted: Obj | None, path: Obj | None) -> list[Cause]:
+    if wanted is None and path is None:
+        told = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
+        return [invalid("spec.resourceAttributes", None, told)]
+    if wanted is not None and path is not None:
+        told = "cannot be specified in combination with resourceAttributes"
+        return [invalid("spec.nonResourceAttributes", _path_value(path), told)]
+    return []
+
+
+def _elsewhere(spec: Obj, *, namespace: str) -> Iterator[Cause]:
+    """What a review within a namespace may not ask about."""
+    wanted, path = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
+    if wanted is not None and wanted.get("namespace", "") != namespace:
+        told = "must match metadata.namespace"
+        yield invalid("spec.resourceAttributes.namespace", wanted.get("namespace", ""), told)
+    if path is not None:
+        yield invalid("spec.nonResourceAttributes", _path_value(path), "disallowed on this kind of request")
+
+
+def _path_value(path: Obj) -> Obj:
+    return {"Path": path.get("path", ""), "Verb": path.get("verb", "")}
+
+
 def _access_status(user: User, spec: Obj, asked: Asked, authorizer: Authorizer) -> Obj:
-    """Whether somebody may do something: the caller, or whom the review names. Raises Invalid."""
+    """Whether somebody may do something: the caller, or whom the review names."""
     wanted, path = spec.get("resourceAttributes") or {}, spec.get("nonResourceAttributes") or {}
-    causes = _wrong_attributes(wanted, path, asked)
     if asked.resource != SELF_SUBJECT_ACCESS_REVIEWS:
         user = User(spec.get("user", ""), groups=tuple(spec.get("groups") or ()))
-        if not (user.name or user.groups):
-            causes.append(invalid("spec.user", user.name, "at least one of user or group must be specified"))
-    if causes:
-        raise Invalid.of(asked.resource, "", causes)
     attributes = Attributes(
         (wanted or path).get("verb", ""),
         group=wanted.get("group", ""),
@@ -72,23 +109,6 @@ def _access_status(user: User, spec: Obj, asked: Asked, authorizer: Authorizer) 
     )
     allowed, reason = authorizer.decide(user, attributes)
     return {"allowed": allowed} | ({"reason": reason} if reason else {})
-
-
-def _wrong_attributes(wanted: Obj, path: Obj, asked: Asked) -> list[Cause]:
-    if not (wanted or path):
-        told = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
-        return [invalid("spec.resourceAttributes", None, told)]
-    if wanted and path:
-        told = "cannot be specified in combination with resourceAttributes"
-        return [invalid("spec.nonResourceAttributes", path, told)]
-    if asked.resource != LOCAL_SUBJECT_ACCESS_REVIEWS:
-        return []
-    if path:
-        return [invalid("spec.nonResourceAttributes", path, "disallowed on this kind of request")]
-    given = wanted.get("namespace", "")
-    if given != asked.namespace:
-        return [invalid("spec.resourceAttributes.namespace", given, "must match metadata.namespace")]
-    return []
 
 
 def _rules(user: User, spec: Obj, authorizer: Authorizer) -> Obj:
@@ -104,10 +124,13 @@ def _rules(user: User, spec: Obj, authorizer: Authorizer) -> Obj:
 
 
 def _token_status(authenticator: auth.Authenticator, spec: Obj) -> Obj:
+    """Raises BadRequest."""
+    if not spec.get("token"):
+        raise BadRequest("token is required for TokenReview in authentication")
     audiences = tuple(spec.get("audiences") or (auth.AUDIENCE,))
     user = authenticator.user_of(spec.get("token", ""), audiences=audiences)
     if user is None:
-        return {"authenticated": False, "error": "the token is not valid"}
+        return {"user": {}, "error": "invalid bearer token"}
     return {"authenticated": True, "user": _user_info(user), "audiences": list(audiences)}
 
 
@@ -120,11 +143,11 @@ async def token_request(request: web.Request, asked: Asked) -> web.StreamRespons
     """serviceaccounts/token: a signed token, bound to the account and, if asked, to a pod."""
     context = request.app[CONTEXT]
     account = context.registry.get(SERVICE_ACCOUNTS, asked.namespace, str(asked.name))
-    spec = (await read_object(request)).get("spec") or {}
+    spec = (await read_checked(request)).get("spec") or {}
     seconds = spec.get("expirationSeconds") or _HOUR
     if not isinstance(seconds, int) or seconds < _SHORTEST_TOKEN:
         cause = invalid("spec.expirationSeconds", seconds, "may not specify a duration less than 10 minutes")
-        raise Invalid.of(_TOKEN_REQUESTS, "", [cause])
+        raise Invalid.of(body_kind(asked), "", [cause])
     audiences = tuple(spec.get("audiences") or (auth.AUDIENCE,))
     pod = _bound_pod(context.registry, asked, spec.get("boundObjectRef"))
     token, end = context.authenticator.issue(account, seconds=seconds, audiences=audiences, pod=pod)

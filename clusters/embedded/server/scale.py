@@ -14,13 +14,14 @@ from clusters.embedded import selectors
 from clusters.embedded.causes import invalid
 from clusters.embedded.errors import BadRequest, Invalid
 from clusters.embedded.resources import Obj
+from clusters.embedded.schemas.decoding import decode
 from clusters.embedded.schemas.shapes import SCALE
 from clusters.embedded.server import answer
 from clusters.embedded.server.body import read_any, read_object
 from clusters.embedded.server.context import CONTEXT
 from clusters.embedded.server.objects import APPLY
-from clusters.embedded.server.options import apply_manager, dry_run, field_manager
-from clusters.embedded.server.request import Asked, flag
+from clusters.embedded.server.options import apply_manager, dry_run, field_manager, unknown_fields
+from clusters.embedded.server.request import SCALES, Asked, flag
 
 
 def scale_of(obj: Obj) -> Obj:
@@ -78,6 +79,8 @@ async def _write(request: web.Request, asked: Asked, change: Callable[[Obj], Obj
 
     def rescale(obj: Obj) -> Obj:
         new = change(scale_of(obj))
+        if paths := decode(SCALES, new):
+            unknown_fields(request)(paths)
         obj["spec"]["replicas"] = _replicas(new, asked)
         revision = (new.get("metadata") or {}).get("resourceVersion")
         if revision:

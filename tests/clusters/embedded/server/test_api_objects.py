@@ -115,7 +115,8 @@ async def test_a_dry_run_answers_and_keeps_nothing(cluster: Any) -> None:
 async def test_unknown_fields_are_refused_warned_of_or_dropped_as_asked(cluster: Any) -> None:
     obj = {**config("a"), "dater": {}}
     status, refused = await cluster.ask("POST", f"{CONFIG_MAPS}?fieldValidation=Strict", obj)
-    assert (status, refused["message"]) == (400, 'strict decoding error: unknown field "dater"')
+    said = 'ConfigMap in version "v1" cannot be handled as a ConfigMap: strict decoding error: unknown field "dater"'
+    assert (status, refused["message"]) == (400, said)
     headers = {"Authorization": f"Bearer {cluster.token}"}
     async with cluster.session.post(cluster.url + CONFIG_MAPS, json=obj, headers=headers) as response:
         assert response.headers.getall("Warning") == ['299 - "unknown field \\"dater\\""']
