@@ -14,6 +14,7 @@ from routerd.control import InForce, Router
 from routerd.meter import LoadMeter
 from routerd.samples import Decision, History
 from routerd.slots import SlotOwner
+from routerd.tracing import Tracing
 
 _STALE_SECONDS: Final = 3.0  # a report older than this says nothing
 
@@ -36,6 +37,7 @@ class Board:
     asked: Mapping[SlotOwner, int] = field(default_factory=dict)  # spec.replicas where the workload is known
     last_decision: dict[SlotOwner, Decision] = field(default_factory=dict)
     keys_used: Mapping[tuple[str, str, str], float] = field(default_factory=dict)  # see key_use
+    tracing: Tracing | None = None  # None: no collector of traces is named
     leading: bool = False  # this router scales and writes status
     reports: dict[str, Report] = field(default_factory=dict)  # of the other routers, by pod name; the leader's only
 

@@ -4,7 +4,8 @@
     log.sock, one datagram a request ──> latency, 429s ────────────────────┴─> LoadMeter ┴─> one Sample a second
 
 Where a look is expensive (a thousand slots), there are fewer of them: they should cost a tenth of a core at most. The
-log is read as it comes; every record also leaves as one JSON line on standard output, for whoever collects logs.
+log is read as it comes; every record also leaves as one JSON line on standard output, for whoever collects logs, and
+as a span where a collector of traces is named (see tracing).
 """
 
 import asyncio
@@ -21,8 +22,10 @@ from routerd.board import Board, board_of
 from routerd.control import Router
 from routerd.haproxy.config import LOG_FIELDS
 from routerd.haproxy.runtime import RuntimeUnavailable
-from routerd.meter import read_record, split_record
+from routerd.meter import known_fields, read_record, split_record
 from routerd.slots import SlotOwner
+from routerd.spans import Logged
+from routerd.tracing import Tracing
 
 _LOOK_SECONDS: Final = 0.1
 _SAMPLE_SECONDS: Final = 1.0
@@ -31,13 +34,10 @@ _LONGEST_PAUSE_SECONDS: Final = 0.5  # but of no more than this
 _DATAGRAM_BYTES: Final = 4096
 _BURST: Final = 256  # records read before others get their turn
 _RECEIVE_BUFFER: Final = 4 << 20
-_NOT_KNOWN: Final = frozenset({"", "-", "-1", "<NOSRV>"})
+_FOR_SPANS: Final = ("accepted", "idle_ms")  # `at` and `total_ms` tell people as much
 
-_NAMES: Final = tuple(name for name, _ in LOG_FIELDS)
-_OTHER_NUMBERS: Final = ("status", "bytes_in", "bytes_out", "queue_position")
-_NUMBERS: Final = frozenset(name for name in _NAMES if name.endswith(("_ms", "_connections")) or name in _OTHER_NUMBERS)
 _encode: Final = json.JSONEncoder(separators=(",", ":")).encode
-_REASON: Final = _NAMES.index("reason")
+_REASON: Final = [name for name, _ in LOG_FIELDS].index("reason")
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +49,9 @@ async def run_load(router: Router) -> None:
         group.create_task(_look_forever(router, board=board), name="look")
         group.create_task(_sample_forever(router, board=board), name="sample")
         group.create_task(_listen_forever(router, board=board), name="access log")
+        if router.settings.otlp_endpoint:
+            board.tracing = Tracing(router.settings)
+            group.create_task(board.tracing.run(), name="tracing")
 
 
 async def _look_forever(router: Router, *, board: Board) -> None:
@@ -109,7 +112,7 @@ def _waiting(log: socket.socket) -> Iterator[bytes]:
 
 
 def _take_record(line: bytes, *, router: Router, board: Board, now: float) -> str:
-    """Tell the meter of one record; gives back the record as a line of JSON."""
+    """Tell the meter of one record, and the collector of traces; gives back the record as a line of JSON."""
     fields = split_record(line)
     if fields is None:
         return ""
@@ -119,6 +122,8 @@ def _take_record(line: bytes, *, router: Router, board: Board, now: float) -> st
     if record and owner:
         weight = router.settings.log_sample if record.status < 400 else 1
         board.meter.record(record, owner=owner, weight=weight, now=now)
+    if board.tracing:
+        board.tracing.offer(Logged(fields, owner=owner, at=now))
     return describe_record(fields, at=now, owner=owner)
 
 
@@ -127,7 +132,7 @@ def describe_record(fields: Sequence[str], *, at: float, owner: SlotOwner | None
     known: dict[str, object] = {"at": round(at, 3), "event": "request"}
     if owner:
         known |= {"namespace": owner[0], "deployment": owner[2]}
-    for name, value in zip(_NAMES, fields, strict=True):
-        if value not in _NOT_KNOWN:
-            known[name] = int(value) if name in _NUMBERS and value.isdigit() else value
+    known |= known_fields(fields)
+    for name in _FOR_SPANS:
+        known.pop(name, None)
     return _encode(known) + "\n"

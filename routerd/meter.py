@@ -34,6 +34,9 @@ _UNKNOWN_SECONDS: Final = 1.5  # without a look for so long, the load is unknown
 Quantiles = tuple[float, float, float]
 
 _INDEX: Final = {name: place for place, (name, _) in enumerate(LOG_FIELDS)}
+_OTHER_NUMBERS: Final = frozenset({"status", "bytes_in", "bytes_out", "queue_position"})
+_NUMBERS: Final = _OTHER_NUMBERS | {name for name in _INDEX if name.endswith(("_ms", "_connections"))}
+_NOT_KNOWN: Final = frozenset({"", "-", "-1", "<NOSRV>"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,15 @@ def split_record(line: bytes) -> list[str] | None:
     """The fields of one datagram of HAProxy's access log, in the order of LOG_FIELDS; None for anything else."""
     fields = line.decode("utf-8", "replace").rstrip("\n").split("\t")
     return fields if len(fields) == len(LOG_FIELDS) else None
+
+
+def known_fields(fields: Sequence[str]) -> dict[str, str | int]:
+    """What is known of a request, by the names of LOG_FIELDS: numbers as numbers, unknown fields left out."""
+    return {
+        name: int(value) if name in _NUMBERS and value.isdigit() else value
+        for name, value in zip(_INDEX, fields, strict=True)
+        if value not in _NOT_KNOWN
+    }
 
 
 def read_record(fields: Sequence[str]) -> AccessRecord | None:

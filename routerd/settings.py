@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from routerd import contract
 
@@ -51,6 +52,7 @@ class Settings:
     admin_token: str | None = field(default=None, repr=False)
     admin_token_file: Path | None = None
     log_sample: int = 1  # one in so many successful requests is logged; errors always
+    otlp_endpoint: str = ""  # where a span per logged request goes, by OTLP over HTTP; empty: nowhere
     slots: Mapping[int, int] = field(default_factory=lambda: parse_slots(_DEFAULT_SLOTS))
     slot_rest_seconds: float = 120.0  # before a released slot serves another deployment
     max_connections: int = 8000  # client connections; lowered to what the open-files limit allows
@@ -139,6 +141,22 @@ def _count(text: str) -> int:
     return number
 
 
+def _otlp_endpoint(text: str) -> str:
+    """`http://collector:4318/` -> the same without the last slash; empty stays empty."""
+    if not text:
+        return ""
+    try:
+        url = urlsplit(text)
+        understood = url.scheme in ("http", "https") and url.hostname and url.port != 0
+    except ValueError:
+        understood = False
+    if "@" in text:
+        raise argparse.ArgumentTypeError("holds a password: tell it by OTEL_EXPORTER_OTLP_HEADERS instead")
+    if not understood or url.query or url.fragment:
+        raise argparse.ArgumentTypeError(f"{text!r} is not http://HOST:PORT, as in http://collector:4318")
+    return text.rstrip("/")
+
+
 _ABOUT: Final = "Routes requests to model servers."
 _EPILOG: Final = """Every option is also an environment variable: --log-sample 10 is ROUTERD_LOG_SAMPLE=10; the command
 line wins. In a pod, POD_IP, POD_NAME, POD_UID and POD_NAMESPACE fill what is not given."""
@@ -150,6 +168,7 @@ _EXPLAINED: Final = {
     "--service-account-dir": "where the pod's own account is mounted (%(default)s)",
     "--admin-token-file": "the same from a file, read anew for each request",
     "--log-sample": "log one in N successful requests, and all others (%(default)s)",
+    "--otlp-endpoint": "send a span per logged request to this collector of traces, by OTLP over HTTP (empty: no)",
     "--slots": f"backends made beforehand, by the longest wait in a queue ({_DEFAULT_SLOTS}); more cost a reload",
     "--slot-rest-seconds": "how long a released slot rests before it serves another deployment (%(default)s)",
     "--max-connections": "callers at once (%(default)s; lowered to what the limit of open files allows)",
@@ -203,6 +222,7 @@ def _options(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     add("--admin-token", help="what the admin API asks for")
     add("--admin-token-file", type=Path)
     add("--log-sample", type=_count, default=default.log_sample, metavar="N")
+    add("--otlp-endpoint", type=_otlp_endpoint, default=default.otlp_endpoint, metavar="URL")
     add("--slots", type=parse_slots, default=default.slots, metavar="WAIT_MS:COUNT,...")
     add("--slot-rest-seconds", type=float, default=default.slot_rest_seconds)
     add("--max-connections", type=_count, default=default.max_connections)

@@ -31,6 +31,7 @@ def render(router: Router, *, board: Board) -> str:
             *_of_answers(board),
             *_of_endpoints(router),
             *_of_certificates(router),
+            *_of_tracing(board),
             *_of_process(router, board=board),
         )
         for line in _family(name, kind=kind, text=text, values=values)
@@ -101,6 +102,12 @@ def _of_certificates(router: Router) -> Iterator[Family]:
 def _of_answers(board: Board) -> Iterator[Family]:
     values: list[Line] = [({"reason": reason}, count) for reason, count in sorted(board.meter.refusals.items())]
     yield "routerd_own_answers_total", "counter", "Answers the router gave itself, by reason.", values
+
+
+def _of_tracing(board: Board) -> Iterator[Family]:
+    if board.tracing:
+        text = "Logged requests whose span no collector took: it is away, or there are too many."
+        yield "routerd_spans_dropped_total", "counter", text, [({}, board.tracing.dropped)]
 
 
 def _of_process(router: Router, *, board: Board) -> Iterator[Family]:

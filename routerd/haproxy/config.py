@@ -57,6 +57,8 @@ LOG_FIELDS: Final[tuple[tuple[str, str], ...]] = (
     ("path", "%HPO"),  # as it came in
     ("client_request_id", "%[var(txn.client_rid)]"),
     ("traceparent", "%[var(txn.traceparent)]"),
+    ("accepted", "%Ts.%ms"),  # unix time; the request begins handshake_ms and idle_ms later
+    ("idle_ms", "%Ti"),
 )
 
 LOBBY: Final = "LOBBY"  # no pod has capitals in its name

@@ -147,6 +147,15 @@ def test_the_program_explains_itself_from_inside_the_image(rootfs: Path, archive
     assert "--inference-port" in done.stdout
 
 
+@pytest.mark.slow
+def test_what_is_imported_on_request_only_is_in_the_image_too(rootfs: Path, archive: Archive) -> None:
+    command = inside(rootfs, archive, "python", "-c", "import routerd.otlp")
+
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.fixture
 def running(rootfs: Path, archive: Archive) -> Iterator[int]:
     """The router, started from the image without anything to route; its inference port."""

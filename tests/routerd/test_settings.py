@@ -61,6 +61,29 @@ def test_values_that_make_no_sense_stop_the_program(arguments: list[str], capsys
         read_settings(["--run-dir", "/r", *arguments], environ={})
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["collector:4318", "grpc://collector:4317", "http://", "http://collector:x", "http://c/?token=1", "http://u:p@c"],
+)
+def test_an_address_of_a_collector_that_makes_no_sense_stops_the_program(
+    url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        read_settings(["--run-dir", "/r"], environ={"ROUTERD_OTLP_ENDPOINT": url})
+
+    told = capsys.readouterr().err
+    assert "--otlp-endpoint" in told
+    assert "u:p" not in told
+
+
+def test_no_collector_is_the_default_and_one_is_named_by_its_root() -> None:
+    named = read_settings(["--run-dir", "/r"], environ={"ROUTERD_OTLP_ENDPOINT": "https://collector:4318/"})
+
+    assert named.otlp_endpoint == "https://collector:4318"
+    for environ in ({}, {"ROUTERD_OTLP_ENDPOINT": ""}):
+        assert read_settings(["--run-dir", "/r"], environ=environ).otlp_endpoint == ""
+
+
 def test_slots_are_counted_per_wait_class() -> None:
     assert parse_slots("500:64,1000:8") == {500: 64, 1000: 8}
     for text in ("", "500", "500:x", "0:4", "500:0"):
