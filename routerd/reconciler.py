@@ -16,21 +16,21 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
-from routerd.conditions import host_conditions, ready_condition
 from routerd.control import InForce
 from routerd.haproxy.maps import MAP_NAMES, SERVING, HaproxyFiles
 from routerd.haproxy.process import HaproxyError, trim_log
 from routerd.haproxy.reload import reload_haproxy
 from routerd.haproxy.runtime import CommandRefused, Runtime, RuntimeUnavailable
+from routerd.in_force import InForceBoard
 from routerd.peers import Ring
 from routerd.plan import Plan, Running, ServerKey, make_plan, serving_replicas
-from routerd.routes import EndpointRoute, RoutingTable
+from routerd.routes import RoutingTable
 from routerd.settings import Settings
-from routerd.slots import NoFreeSlotError, SlotOwner, SlotTable
+from routerd.slots import NoFreeSlotError, SlotTable
 from routerd.wanted import Wanted, assign_slots, want, without_slots
 
 log = logging.getLogger(__name__)
@@ -71,12 +71,8 @@ class Reconciler:
         self._reload_not_before = 0.0
         self._draining: dict[ServerKey, float] = {}
         self._retry_after: dict[str, int] = {}
-        self._in_force: dict[str, InForce] = {}
-        self._states: dict[str, tuple[EndpointRoute, dict[str, int], InForce]] = {}  # what was last said, and of what
-        self._settled = False
-        self._version = 1
+        self._board = InForceBoard()
         self._wake = asyncio.Event()
-        self._changed = asyncio.Condition()
         self._look = _SOONEST_LOOK
         self._reached: tuple[object, ...] | None = None  # what was in force, with nothing left to do
 
@@ -111,11 +107,11 @@ class Reconciler:
 
     def in_force(self) -> Mapping[str, InForce]:
         """What HAProxy has, by `namespace/name`, as of the last read-back."""
-        return self._in_force
+        return self._board.states
 
     def settled(self) -> bool:
         """HAProxy answers, and the first table has been brought into force."""
-        return self._settled and self._running is not None
+        return self._board.settled and self._running is not None
 
     def report_service_time(self, *, slot: str, seconds: float) -> None:
         """Keep Retry-After of a slot at the whole seconds one request takes (1 to 300)."""
@@ -125,10 +121,8 @@ class Reconciler:
             self._wake.set()
 
     async def wait_change(self, *, seen: int) -> int:
-        """Wait until the table or what is in force is newer than version `seen`; the version."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._version > seen)
-            return self._version
+        """Wait until what is in force is newer than version `seen`; the version."""
+        return await self._board.wait_change(seen=seen)
 
     async def run(self) -> None:
         """Turn until cancelled."""
@@ -174,7 +168,8 @@ class Reconciler:
         await self._reload_for_slots(table)
         served, unserved = without_slots(table, slots=self._slots, missing=self._missing_slots())
         plan, wanted = await self._converge(served)
-        await self._publish(table, pending=plan.endpoints | unserved)
+        replicas = serving_replicas(self._running, slots=self._slots)
+        await self._board.publish(table, replicas=replicas, pending=plan.endpoints | unserved)
         self._files.write_servers(self._startable(), servers=wanted.servers)
         await self._tell_peers()
         await self._wake_slots()
@@ -329,38 +324,6 @@ class Reconciler:
         except CommandRefused as refused:
             if not refused.command.startswith(_EXPECTED_REFUSAL):
                 raise
-
-    async def _publish(self, table: RoutingTable, *, pending: Set[str]) -> None:
-        """Renew `in_force` for every endpoint that nothing is left to do for."""
-        replicas = serving_replicas(self._running, slots=self._slots)
-        found = {}
-        for endpoint in table.endpoints:
-            if not endpoint.routed or endpoint.name not in pending:
-                found[endpoint.key] = self._state_of(endpoint, replicas=replicas)
-            elif endpoint.key in self._in_force:
-                found[endpoint.key] = self._in_force[endpoint.key]
-        if found == self._in_force and self._settled:
-            return
-        self._states = {key: state for key, state in self._states.items() if key in found}
-        self._in_force, self._settled = found, True
-        async with self._changed:
-            self._version += 1
-            self._changed.notify_all()
-
-    def _state_of(self, endpoint: EndpointRoute, *, replicas: Mapping[SlotOwner, int]) -> InForce:
-        """What to say of an endpoint; of one that is as it was, the same as before."""
-        names = tuple(d.name for d in endpoint.deployments) if endpoint.routed else ()
-        serving = {name: replicas.get((endpoint.namespace, endpoint.name, name), 0) for name in names}
-        then, then_serving, state = self._states.get(endpoint.key, (None, None, None))
-        if state is None or then is not endpoint or then_serving != serving:
-            state = InForce(
-                generation=endpoint.generation,
-                key_revision=endpoint.key_revision,
-                conditions=(ready_condition(endpoint, serving=serving), *host_conditions(endpoint)),
-                deployments=names,
-            )
-            self._states[endpoint.key] = endpoint, serving, state
-        return state
 
     async def _tell_peers(self) -> None:
         """Answer other routers' checks with yes from the first table in force until this router leaves."""
