@@ -51,6 +51,10 @@ class CertificateKeeper:
         """What HAProxy has, the default certificate first; empty before the first look."""
         return tuple(self._states[name] for name in self._settings.tls_secrets if name in self._states)
 
+    def looked(self) -> bool:
+        """Whether HAProxy has been given what can be used of every Secret; True without TLS."""
+        return not self._settings.tls_port or all(name in self._states for name in self._settings.tls_secrets)
+
     async def run(self) -> None:
         """Turn until cancelled."""
         while True:

@@ -92,7 +92,7 @@ class Router(Protocol):
         ...
 
     def ready(self) -> bool:
-        """HAProxy answers and the first table is in force; False while draining."""
+        """HAProxy answers, the first table and certificates are in force; False while draining."""
         ...
 
     async def wait_change(self, *, seen: int) -> int:

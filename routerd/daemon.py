@@ -72,7 +72,7 @@ class Daemon:
 
     def ready(self) -> bool:
         """Whether callers should be sent here."""
-        return not self._draining and self.reconciler.settled()
+        return not self._draining and self.reconciler.settled() and self.keeper.looked()
 
     def certificates(self) -> tuple[CertificateState, ...]:
         """What callers by TLS are shown."""

@@ -6,7 +6,6 @@ import time
 from dataclasses import dataclass, field
 from typing import Final
 
-PORT: Final = 5001
 WORK_SECONDS: Final = 0.05
 QUIET_SECONDS: Final = 1.0
 _NUMBER: Final = re.compile(rb"^POST /score\?n=(\d+) ")
@@ -18,6 +17,7 @@ class Replica:
 
     name: str
     address: str
+    port: int
     answering: set[int] = field(default_factory=set)
     _last_request: float = field(default_factory=time.monotonic)
     _server: asyncio.Server | None = None
@@ -25,7 +25,7 @@ class Replica:
 
     async def start(self) -> None:
         """Listen."""
-        self._server = await asyncio.start_server(self._serve, self.address, PORT)
+        self._server = await asyncio.start_server(self._serve, self.address, self.port)
 
     async def stop(self) -> None:
         """End as a container does that is given its time.

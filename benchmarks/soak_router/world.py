@@ -1,62 +1,70 @@
-"""An API server, `python -m routerd` on it, and one endpoint whose replicas and keys change."""
+"""An API server, several routers on it, and one endpoint whose replicas, keys and certificate change."""
 
 import asyncio
 import itertools
 import json
-import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import aiohttp
 from lightkube import KubeConfig
 from lightkube.core.async_client import AsyncClient
 from lightkube.generic_resource import create_global_resource
 from lightkube.types import PatchType
 
-from benchmarks.router.processes import children, free_port
-from benchmarks.soak_router.models import PORT, Replica
+from benchmarks.router.processes import free_port
+from benchmarks.soak_router.authority import Authority, trusting
+from benchmarks.soak_router.load import Service
+from benchmarks.soak_router.models import Replica
+from benchmarks.soak_router.routers import Ports, Router
 from routerd import contract
-from routerd.kubernetes import EndpointSlice, OnlineEndpoint
+from routerd.kubernetes import EndpointSlice, OnlineEndpoint, Secret
+from routerd.peers import rank
 
 CONCURRENCY: Final = 4
-_TOKEN: Final = "soak"  # noqa: S105 of a router that lives for minutes on loopback
 _NAMESPACE: Final = "soak"
 _SECONDS: Final = 60.0  # until something is so that should take one
+_SERVICE_SECONDS: Final = 0.1  # until a node's Service rules follow the EndpointSlice
+_PRE_STOP_SECONDS: Final = 0.3  # 3 as installed
+# A router is idle, and ends, when it has had nothing to do for half a second; so long, too, it only passes on.
+_ROUTER_OPTIONS: Final = (
+    *("--namespace", _NAMESPACE, "--slots", "60000:4", "--log-sample", "100"),
+    *("--drain-seconds", "0.5", "--grace-seconds", "60"),
+)
 _addresses = itertools.count(1)
 
 
 @dataclass
 class World:
-    """Everything under the soak; `replicas` are those that are ready."""
+    """Everything under the soak; `replicas` and `routers` are those that are ready."""
 
     folder: Path
     replicas: list[Replica] = field(default_factory=list)
-    port: int = field(default_factory=free_port)
-    admin_port: int = field(default_factory=free_port)
+    routers: list[Router] = field(default_factory=list)
+    ports: Ports = field(default_factory=Ports)
+    model_port: int = field(default_factory=free_port)
     revision: int = 0
     version: str = "1"
+    authority: Authority = field(default_factory=lambda: Authority(1))
+
+    def __post_init__(self) -> None:
+        self.service = Service(self.ports.inference, self.ports.tls)
+        self._starting: list[Router] = []
+        self._started: list[Router] = []
 
     async def start(self, *, keys: dict[str, str], replicas: int) -> None:
-        """Start all of it, and wait until the endpoint answers."""
+        """Start all of it with one router, and wait until that is ready."""
         await self._start_api_server()
-        command = [sys.executable, "-m", "routerd", "--kubeconfig", str(self.folder / "cluster/kubeconfig")]
-        command += ["--run-dir", str(self.folder / "run"), "--namespace", _NAMESPACE, "--bind", "127.0.0.1"]
-        command += ["--inference-port", str(self.port), "--admin-port", str(self.admin_port), "--slots", "60000:4"]
-        command += ["--admin-token", _TOKEN, "--log-sample", "100", "--leader-election", "false"]
-        log = (self.folder / "routerd.log").open("ab")
-        self.routerd = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log)
-        log.close()
+        await self._write_certificate()
         await self._write_endpoint(keys)
         self.replicas = [await self.new_replica() for _ in range(replicas)]
-        await self.publish()
-        await self.in_force(lambda e: e["keyRevision"] == self.revision)
-        await self.until(self.answers)
+        await self._write_replicas()
+        await self.prepare_routers(1)
+        await self.add_router()
 
     async def _start_api_server(self) -> None:
         command = [sys.executable, "-m", "clusters.embedded", "--data", str(self.folder / "cluster"), "--no-isolation"]
@@ -73,52 +81,121 @@ class World:
         await self.kube.create(definition(contract.online_endpoint_crd()))
         await self.kube.wait(definition, "onlineendpoints.slipway.dev", for_conditions=["Established"])
         namespace: Any = create_global_resource("", "v1", "Namespace", "namespaces")
-        await self.kube.create(namespace({"metadata": {"name": _NAMESPACE}}))
+        for name in (_NAMESPACE, contract.SYSTEM_NAMESPACE):
+            await self.kube.create(namespace({"metadata": {"name": name}}))
 
     async def stop(self) -> None:
         """End every process."""
-        self.routerd.terminate()
-        await asyncio.wait_for(self.routerd.wait(), _SECONDS)
-        await self.kube.close()
         self.api_server.send_signal(signal.SIGCONT)
+        for router in self._started:
+            await router.kill()
+        await self.kube.close()
         self.api_server.terminate()
         await asyncio.wait_for(self.api_server.communicate(), _SECONDS)
         for replica in self.replicas:
             replica.kill()
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}{contract.ENDPOINT_PATH}credit/score"
+    async def prepare_routers(self, count: int) -> None:
+        """Start so many more, which nobody knows yet."""
+        for _ in range(count):
+            router = Router(self.folder, self.ports)
+            await router.start("--kubeconfig", str(self.folder / "cluster/kubeconfig"), *_ROUTER_OPTIONS)
+            self._started.append(router)
+            self._starting.append(router)
+
+    async def add_router(self) -> None:
+        """Let one of them in as soon as it says that it is ready, and wait until all find each other."""
+        router = self._starting.pop(0)
+        await self.until(router.is_ready)
+        await self._list([*self.routers, router])
+
+    async def remove_router(self, router: Router) -> None:
+        """End one as Kubernetes does: first nobody new is sent there, then it is told to end."""
+        await self._write_routers([other for other in self.routers if other is not router])
+        await asyncio.sleep(_SERVICE_SECONDS)
+        self.service.ready.discard(router.address)
+        await asyncio.sleep(_PRE_STOP_SECONDS)
+        if status := await router.leave():
+            raise RuntimeError(f"{router.name} ended with status {status}")
+        await self._list(self.routers)
+
+    async def kill_router(self, router: Router) -> float:
+        """End one as the end of its node does; when it was gone. Nobody is sent there from then on."""
+        self.service.ready.discard(router.address)
+        await router.kill()
+        gone = time.monotonic()
+        await asyncio.sleep(_SERVICE_SECONDS)
+        await self._list([other for other in self.routers if other is not router])
+        return gone
+
+    def ranked(self) -> list[Router]:
+        """The routers, the one first in whose line all requests stand."""
+        names = rank((_NAMESPACE, "credit", f"v{self.version}"), names=tuple(sorted(r.name for r in self.routers)))
+        return sorted(self.routers, key=lambda router: names.index(router.name))
+
+    async def _list(self, routers: Iterable[Router]) -> None:
+        """Let these be the routers that take requests, and wait until all find each other."""
+        await self._write_routers(routers)
+        self.service.ready.update(router.address for router in self.routers)
+        addresses = {router.address for router in self.routers}
+        for router in self.routers:
+            await self.until(lambda router=router: router.finds(addresses - {router.address}))
+
+    async def _write_routers(self, routers: Iterable[Router]) -> None:
+        self.routers = list(routers)
+        pods = {router.name: router.address for router in self.routers}
+        await self._write_slice(
+            contract.ROUTER_SERVICE, namespace=contract.SYSTEM_NAMESPACE, pods=pods, port=self.ports.inference
+        )
+
+    async def use_certificate(self, authority: Authority) -> None:
+        """Replace the routers' certificate by one of this authority, and wait until all show it."""
+        self.authority = authority
+        await self._write_certificate()
+        trust = trusting(authority)
+        for router in self.routers:
+            await self.until(lambda router=router: router.shows(trust))
+
+    async def _write_certificate(self) -> None:
+        metadata = {"name": contract.TLS_SECRET, "namespace": contract.SYSTEM_NAMESPACE}
+        data = self.authority.issue()
+        kind = {"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls"}
+        await self.kube.apply(Secret(kind | {"metadata": metadata, "data": data}), force=True)
 
     async def new_replica(self) -> Replica:
         """One more model server, not in rotation yet."""
         number = next(_addresses)
-        replica = Replica(name=f"credit-{number}", address=f"127.124.{number // 250}.{number % 250 + 1}")
+        address = f"127.124.{number // 250}.{number % 250 + 1}"
+        replica = Replica(name=f"credit-{number}", address=address, port=self.model_port)
         await replica.start()
         return replica
 
     async def publish(self) -> None:
-        """Write the ready replicas into the EndpointSlice, and wait until HAProxy has them."""
-        ready = [
-            {
-                "addresses": [r.address],
-                "conditions": {"ready": True},
-                "targetRef": {"kind": "Pod", "name": r.name},
-            }
-            for r in self.replicas
+        """Write the ready replicas into the EndpointSlice, and wait until the routers know them."""
+        await self._write_replicas()
+        count = len(self.replicas)
+        await self.in_force(lambda e: e["deployments"][f"v{self.version}"]["ready"] == count)
+
+    async def _write_replicas(self) -> None:
+        pods = {replica.name: replica.address for replica in self.replicas}
+        await self._write_slice(f"credit--v{self.version}", namespace=_NAMESPACE, pods=pods, port=self.model_port)
+
+    async def _write_slice(self, service: str, *, namespace: str, pods: dict[str, str], port: int) -> None:
+        """Let these pods (name -> address) be the ready ones of a Service."""
+        endpoints = [
+            {"addresses": [address], "conditions": {"ready": True}, "targetRef": {"kind": "Pod", "name": name}}
+            for name, address in pods.items()
         ]
-        labels = {"kubernetes.io/service-name": f"credit--v{self.version}"}
+        labels = {"kubernetes.io/service-name": service}
         manifest = {
             "apiVersion": "discovery.k8s.io/v1",
             "kind": "EndpointSlice",
-            "metadata": {"name": f"credit-v{self.version}", "namespace": _NAMESPACE, "labels": labels},
+            "metadata": {"name": service, "namespace": namespace, "labels": labels},
             "addressType": "IPv4",
-            "endpoints": ready,
-            "ports": [{"name": "http", "port": PORT, "protocol": "TCP"}],
+            "endpoints": endpoints,
+            "ports": [{"name": "http", "port": port, "protocol": "TCP"}],
         }
         await self.kube.apply(EndpointSlice(manifest), force=True)
-        count = len(self.replicas)
-        await self.in_force(lambda e: e["deployments"][f"v{self.version}"]["ready"] == count)
 
     async def set_keys(self, keys: dict[str, str]) -> None:
         """Let these keys (name -> key) and no others open the endpoint, and wait until they do."""
@@ -174,31 +251,16 @@ class World:
         return before
 
     async def in_force(self, condition: Callable[[dict[str, Any]], bool]) -> None:
-        """Wait until the router says of the endpoint, in its newest generation, that this is so."""
+        """Wait until every router says of the endpoint, in its newest generation, that this is so."""
         item = (await self.kube.get(OnlineEndpoint, "credit", namespace=_NAMESPACE)).to_dict()
         generation = int(item["metadata"]["generation"])
 
-        async def so() -> bool:
-            found = await self._table()
+        async def so(router: Router) -> bool:
+            found = (await router.table()).get(f"{_NAMESPACE}/credit")
             return found is not None and found["generation"] >= generation and condition(found)
 
-        await self.until(so)
-
-    async def _table(self) -> dict[str, Any] | None:
-        url, headers = f"http://127.0.0.1:{self.admin_port}{contract.ADMIN_TABLE}", {}
-        headers[contract.ADMIN_TOKEN_HEADER] = _TOKEN
-        with suppress(aiohttp.ClientError, TimeoutError):
-            async with aiohttp.request("GET", url, headers=headers) as answer:
-                found: dict[str, Any] = (await answer.json())["endpoints"]
-                return found.get(f"{_NAMESPACE}/credit")
-        return None
-
-    async def answers(self) -> bool:
-        """Whether HAProxy answers at all."""
-        with suppress(aiohttp.ClientError, TimeoutError):
-            async with aiohttp.request("GET", f"http://127.0.0.1:{self.port}/-/healthz") as answer:
-                return answer.status == 200
-        return False
+        for router in self.routers:
+            await self.until(lambda router=router: so(router))
 
     async def until(self, check: Callable[[], Awaitable[bool]]) -> None:
         """Look until it is so; raises TimeoutError."""
@@ -206,19 +268,4 @@ class World:
         while not await check():
             if time.monotonic() > end:
                 raise TimeoutError(f"still not so after {_SECONDS} s: {check}")
-            await asyncio.sleep(0.02)
-
-    def control_process(self) -> int:
-        """The process id of routerd's Python half."""
-        master = self.haproxy_master()
-        below = children(self.routerd.pid)
-        (found,) = set(below) - {master, *(children(master) if master in below else ())}
-        return found
-
-    def haproxy_master(self) -> int:
-        return int((self.folder / "run/haproxy.pid").read_text().split()[0])
-
-    def kill(self, pid: int) -> None:
-        """End a process as a crash does."""
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+            await asyncio.sleep(0.03)

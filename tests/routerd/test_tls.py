@@ -159,6 +159,18 @@ async def test_a_certificate_of_a_secret_is_shown_to_callers_and_replaced_withou
     assert (await router.runtime.process_ids())[0] == worker  # no reload
 
 
+async def test_a_router_is_not_ready_before_callers_by_tls_are_shown_what_the_secrets_hold(
+    running: Running, authority: Authority
+) -> None:
+    router, daemon = running
+
+    assert router.reconciler.settled()
+    assert not daemon.ready()  # the table is in force, but a caller would be shown the placeholder
+    offer(daemon, secret("slipway-tls", *authority.issue("score.example.org")))
+    await eventually(daemon.ready)
+    assert (await call(router, trust=authority.trusting()))[0] == 200  # a second Secret, that is absent, is no reason
+
+
 async def test_each_host_gets_its_own_certificate_and_any_other_the_default(
     running: Running, authority: Authority
 ) -> None:
