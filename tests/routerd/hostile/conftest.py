@@ -38,8 +38,8 @@ def other_haproxy() -> Path:
         pytest.skip("Debian's HAProxy is not installed: apt-get install haproxy")
     told = subprocess.run([found, "-v"], capture_output=True, text=True, check=True).stdout
     version = re.search(r"version (\d+)\.(\d+)", told)
-    if version is None or (int(version[1]), int(version[2])) < (2, 6):
-        pytest.skip(f"routerd needs HAProxy 2.6 or newer, and {found} is {version[0] if version else told!r}")
+    if version is None or (int(version[1]), int(version[2])) < (2, 8):
+        pytest.skip(f"routerd needs HAProxy 2.8 or newer, and {found} is {version[0] if version else told!r}")
     return Path(found)
 
 
