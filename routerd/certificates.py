@@ -73,7 +73,7 @@ class CertificateKeeper:
                 continue
 
     async def _keep(self, name: str, *, item: Object | None) -> None:
-        problem = None
+        problem, not_after = None, None
         try:
             if item is None:
                 problem = "it is not there"
@@ -81,7 +81,11 @@ class CertificateKeeper:
                 await self._give(name, item=item)
         except CertificateError as error:
             problem = str(error)
-        state = CertificateState(secret=name, not_after=await self._expiry(name), problem=problem)
+        try:
+            not_after = await self._expiry(name)
+        except CertificateError as error:
+            problem = problem or str(error)
+        state = CertificateState(secret=name, not_after=not_after, problem=problem)
         if state != self._states.get(name):
             log.log(
                 logging.WARNING if problem else logging.INFO, "Certificate of Secret %s: %s", name, problem or "in use"

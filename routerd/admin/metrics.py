@@ -7,13 +7,14 @@ deployment. Counters start with this process, like any process's counters.
 import os
 import resource
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 from routerd.board import Board
 from routerd.control import Router
 from routerd.samples import Sample
+from routerd.slots import SlotOwner
 
 _STARTED: Final = time.time()
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
@@ -22,12 +23,13 @@ _QUANTILES: Final = ("0.5", "0.95", "0.99")
 Line = tuple[dict[str, str], float]
 
 
-def render(router: Router, *, board: Board) -> str:
-    """Every metric of this router in the text format."""
+def render(router: Router, *, board: Board, unmirrored: Mapping[SlotOwner, int]) -> str:
+    """Every metric of this router in the text format; `unmirrored`: requests too large to be copied."""
     return "".join(
         line
         for name, kind, text, values in (
             *_of_deployments(board),
+            *_of_mirrors(unmirrored),
             *_of_answers(board),
             *_of_endpoints(router),
             *_of_certificates(router),
@@ -97,6 +99,11 @@ def _of_certificates(router: Router) -> Iterator[Family]:
     yield "routerd_certificate_not_after_seconds", "gauge", text, ends
     usable: list[Line] = [({"secret": state.secret}, not state.problem) for state in states]
     yield "routerd_certificate_usable", "gauge", "1 when HAProxy has what the Secret holds.", usable
+
+
+def _of_mirrors(unmirrored: Mapping[SlotOwner, int]) -> Iterator[Family]:
+    values: list[Line] = [(_labels(owner), count) for owner, count in unmirrored.items()]
+    yield "routerd_mirror_skipped_total", "counter", "Requests whose body was too large to be mirrored.", values
 
 
 def _of_answers(board: Board) -> Iterator[Family]:

@@ -16,7 +16,9 @@ everything but the probes is refused: an admin API that is open by mistake is wo
 import asyncio
 import hmac
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Final
 
 from aiohttp import web
@@ -26,7 +28,9 @@ from routerd.admin import invoke, metrics, report
 from routerd.admin.table import describe_table
 from routerd.board import Board, board_of
 from routerd.control import Router
+from routerd.haproxy.runtime import RuntimeUnavailable
 from routerd.samples import Ring
+from routerd.slots import SlotOwner
 
 _PAGE: Final = 2_000
 _BODY_BYTES: Final = 40 * 1024 * 1024  # a 10 MB body as JSON text may need several times that
@@ -89,7 +93,13 @@ async def _readyz(request: web.Request) -> web.Response:
 
 
 async def _metrics(request: web.Request) -> web.Response:
-    text = metrics.render(request.app[_ROUTER], board=request.app[_BOARD])
+    router = request.app[_ROUTER]
+    unmirrored: Counter[SlotOwner] = Counter()
+    with suppress(RuntimeUnavailable):  # HAProxy is just starting; the rest is known all the same
+        for slot, count in (await router.runtime.show_unmirrored()).items():
+            if owner := router.slots().lookup(slot):
+                unmirrored[owner] += count
+    text = metrics.render(router, board=request.app[_BOARD], unmirrored=unmirrored)
     return web.Response(text=text, headers={"content-type": "text/plain; version=0.0.4; charset=utf-8"})
 
 

@@ -159,8 +159,11 @@ class Runtime:
 
     async def show_held(self) -> dict[str, int]:
         """Requests waiting in the lobby per slot because it has no replica; slots with none are absent."""
-        (text,) = await self.execute("show held")
-        return {slot: int(count) for slot, count in (line.split() for line in text.splitlines() if line)}
+        return _counts(await self.execute("show held"))
+
+    async def show_unmirrored(self) -> dict[str, int]:
+        """Requests whose body was too large to be mirrored to the slot, since HAProxy started."""
+        return _counts(await self.execute("show unmirrored"))
 
     async def process_ids(self) -> tuple[int, int]:
         """(process id of the worker that answers, seconds it is up)."""
@@ -199,6 +202,10 @@ def _as_line(command: str) -> str:
     if "\n\n" in command:
         raise ValueError(f"a blank line would end the command early: {command!r}")
     return f"{command}\n\n" if "\n" in command else f"{command}\n"
+
+
+def _counts(answers: list[str]) -> dict[str, int]:
+    return {slot: int(count) for slot, count in (line.split() for line in answers[0].splitlines() if line)}
 
 
 def is_slot(backend: str) -> bool:

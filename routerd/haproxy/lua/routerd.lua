@@ -212,9 +212,14 @@ core.register_action("mirror_dice", { "http-req" }, function(txn)
   if math.random(100) <= (tonumber(percent) or 0) then txn:set_var("txn.mirror", slot) end
 end)
 
+local unmirrored = {} -- slot -> requests whose body was too large for a copy
+
 core.register_action("mirror", { "http-req" }, function(txn)
-  local size, body = txn.f:req_body_size(), txn.f:req_body()
-  if size > MIRROR_BYTES or #body ~= size then return end
+  local size, body, shadow = txn.f:req_body_size(), txn.f:req_body(), txn:get_var("txn.mirror")
+  if size > MIRROR_BYTES or #body ~= size then
+    unmirrored[shadow] = (unmirrored[shadow] or 0) + 1
+    return
+  end
   local headers = {}
   for name, values in pairs(txn.http:req_get_headers()) do
     if not NOT_COPIED[name] then
@@ -222,9 +227,14 @@ core.register_action("mirror", { "http-req" }, function(txn)
       for _, value in pairs(values) do table.insert(headers[name], value) end
     end
   end
-  headers["x-routerd-slot"] = { txn:get_var("txn.mirror") }
+  headers["x-routerd-slot"] = { shadow }
   local method, path = string.lower(txn.f:method()), txn.f:pathq()
   core.register_task(send_copy, { method = method, path = path, headers = headers, body = body })
+end)
+
+-- show unmirrored: "slot count" a line
+core.register_cli({ "show", "unmirrored" }, "show unmirrored : requests too large to be mirrored, per slot", function(applet)
+  for slot, count in pairs(unmirrored) do applet:send(slot .. " " .. count .. "\n") end
 end)
 
 -- bodylimit: count the bytes of a body without a length and end the request past the limit.

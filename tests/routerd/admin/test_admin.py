@@ -137,6 +137,26 @@ async def test_metrics_name_every_deployment_and_are_well_formed(admin: Admin, s
     assert [each for each in text.splitlines() if not line.fullmatch(each)] == []
 
 
+async def test_requests_too_large_to_be_mirrored_are_counted(admin: Admin, start_model: StartModel) -> None:
+    blue, shadow = await start_model("blue-1"), await start_model("shadow-1")
+    routes = (deployment("blue", blue), deployment("shadow", shadow, max_queue=500))
+    await admin.observed.serve(endpoint(*routes, mirror=(("shadow", 50),)))
+
+    async def pieces():  # type: ignore[no-untyped-def]
+        for _ in range(4):
+            yield b"x" * 25_000
+
+    for number in range(60):
+        answer = await admin.observed.callers.call(data=b"x" * 100_000 if number % 2 else pieces())
+        assert answer.status == 200
+    _, text = await admin.ask("/metrics")
+
+    found = re.search(r'routerd_mirror_skipped_total\{.*deployment="shadow"\} (\d+)', text)
+    assert found is not None
+    assert 8 <= int(found[1]) <= 52  # 30 expected, deviation 3.9
+    assert shadow.seen == []
+
+
 async def test_invoking_needs_no_key_and_tells_who_answered(admin: Admin, start_model: StartModel) -> None:
     blue = await start_model("blue-1")
     await admin.observed.serve(endpoint(deployment("blue", blue)))
