@@ -5,6 +5,7 @@ pods, create_seconds   pods made over the API (a fake kubelet says that they run
 list_seconds           one list of all of them, read to its end
 watch_events_per_second  changes to one ConfigMap after another, each seen by all of 50 watchers: changes a second
 watch_deliveries_per_second  the same, counted at the watchers
+watch_server_cpu_ms, watch_client_cpu_ms  of the cluster and of this process for one such change
 rss_mb, idle_cpu_percent  of the process, with the pods there and nothing happening, over ten seconds
 relay_ratio            requests a second through a Service's ClusterIP, by those straight to the pod
 """
@@ -17,16 +18,19 @@ import ssl
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import uvloop
 
+from benchmarks.watchers import Watcher, check_events, open_watchers
 from clusters.embedded.listener import Listener
 
 ROOT = Path(__file__).resolve().parents[1]
-PODS, WATCHERS, CHANGES = 5_000, 50, 400
+PODS, WATCHERS, CHANGES = 5_000, 50, 2_000
+CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -69,25 +73,28 @@ async def list_pods(session: aiohttp.ClientSession) -> float:
     return best
 
 
-async def watch(session: aiohttp.ClientSession) -> float:
-    """Seconds from the first change until the last watcher has seen the last one."""
-    path = "/api/v1/namespaces/default/configmaps"
-    watching, ended = asyncio.Semaphore(0), f'"name":"change-{CHANGES - 1}"'.encode()
+@dataclass(frozen=True)
+class Watched:
+    seconds: float  # from the first change until the last watcher has seen the last one
+    server_cpu: float  # seconds
+    client_cpu: float
 
-    async def look() -> None:
-        async with session.get(path, params={"watch": "1", "resourceVersion": "0"}) as answer:
-            watching.release()
-            seen = 0
-            async for line in answer.content:
-                seen += b'"name":"change-' in line
-                if ended in line:
-                    break
-            assert seen == CHANGES, seen
 
-    watchers = [asyncio.create_task(look()) for _ in range(WATCHERS)]
-    for _ in watchers:
-        await watching.acquire()
-    began = time.monotonic()
+async def watch(session: aiohttp.ClientSession, *, watchers: list[Watcher], pid: int) -> Watched:
+    began, server, client = time.monotonic(), cpu_seconds(pid), time.process_time()
+    await make_changes(session)
+    await asyncio.gather(*(watcher.ended for watcher in watchers))
+    seconds = time.monotonic() - began
+    watched = Watched(seconds, cpu_seconds(pid) - server, time.process_time() - client)
+    names = {f"change-{number}" for number in range(CHANGES)}
+    for watcher in watchers:
+        check_events(watcher, names=names)
+        watcher.transport.close()
+    return watched
+
+
+async def make_changes(session: aiohttp.ClientSession) -> None:
+    """By 16 clients at a time; the last one alone, after all others."""
     numbers = iter(range(CHANGES - 1))
 
     async def change() -> None:
@@ -95,13 +102,11 @@ async def watch(session: aiohttp.ClientSession) -> float:
             await make(number)
 
     async def make(number: int) -> None:
-        async with session.post(path, json={"metadata": {"name": f"change-{number}"}}) as answer:
+        async with session.post(CONFIG_MAPS, json={"metadata": {"name": f"change-{number}"}}) as answer:
             assert answer.status == 201
 
     await asyncio.gather(*(change() for _ in range(16)))
     await make(CHANGES - 1)
-    await asyncio.gather(*watchers)
-    return time.monotonic() - began
 
 
 def rss_mb(pid: int) -> float:
@@ -185,7 +190,15 @@ async def measure(data: Path) -> dict[str, float]:
         ) as session:
             created = await create_pods(session)
             listed = await list_pods(session)
-            watched = await watch(session)
+            watchers = await open_watchers(
+                ready["server"],
+                path=CONFIG_MAPS,
+                token=token,
+                trust=trust,
+                number=WATCHERS,
+                last=f"change-{CHANGES - 1}",
+            )
+            watched = await watch(session, watchers=watchers, pid=process.pid)
             idle = await idle_cpu(process.pid)
         return {
             "ready_seconds": ready["seconds"],
@@ -193,8 +206,10 @@ async def measure(data: Path) -> dict[str, float]:
             "create_seconds": round(created, 1),
             "list_seconds": round(listed, 3),
             "watchers": WATCHERS,
-            "watch_events_per_second": round(CHANGES / watched),
-            "watch_deliveries_per_second": round(CHANGES * WATCHERS / watched),
+            "watch_events_per_second": round(CHANGES / watched.seconds),
+            "watch_deliveries_per_second": round(CHANGES * WATCHERS / watched.seconds),
+            "watch_server_cpu_ms": round(1000 * watched.server_cpu / CHANGES, 2),
+            "watch_client_cpu_ms": round(1000 * watched.client_cpu / CHANGES, 2),
             "rss_mb": round(rss_mb(process.pid)),
             "idle_cpu_percent": round(idle, 1),
             "relay_ratio": round(ratio, 2),

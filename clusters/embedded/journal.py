@@ -90,9 +90,10 @@ class Watch:
         self._queue.append(change)
         self._filled.set()
 
-    async def batch(self) -> list[Change]:
-        """All changes that wait, at least one; empty once closed. Raises Gone if it fell behind."""
-        await self._filled.wait()
+    async def batch(self, *, seconds: float | None = None) -> list[Change]:
+        """All changes that wait; none once closed, or after so many seconds. Raises Gone if it fell behind."""
+        if not self._filled.is_set():
+            await self._wait(seconds)
         if self._lagged:
             raise Gone("too old resource version: the watch fell behind")
         changes = list(self._queue)
@@ -100,6 +101,17 @@ class Watch:
         if not self.closed:
             self._filled.clear()
         return changes
+
+    async def _wait(self, seconds: float | None) -> None:
+        """By a timer of the loop: asyncio.timeout costs more than all else here, and many wait for each change."""
+        if seconds is None:
+            await self._filled.wait()
+            return
+        timer = asyncio.get_running_loop().call_later(seconds, self._filled.set)
+        try:
+            await self._filled.wait()
+        finally:
+            timer.cancel()
 
     def close(self) -> None:
         self.closed = True

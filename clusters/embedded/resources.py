@@ -7,6 +7,7 @@ CustomResourceDefinition is written (crds.py) and leave it with the definition.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final
 
 from clusters.embedded.schemas.shapes import Shape
@@ -66,16 +67,20 @@ class Resource:
     shape: Shape | None = field(default=None, compare=False, repr=False)
     columns: tuple[Obj, ...] = field(default=(), compare=False, repr=False)
 
-    @property
+    def __hash__(self) -> int:
+        """Of the few fields that tell resources apart; that of all fields is felt in every request."""
+        return hash((self.group, self.version, self.plural))
+
+    @cached_property
     def api_version(self) -> str:
         return f"{self.group}/{self.version}" if self.group else self.version
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Where objects are kept: the same for all versions."""
         return self.qualified
 
-    @property
+    @cached_property
     def qualified(self) -> str:
         """`deployments.apps`, `pods`: the name used in messages."""
         return f"{self.plural}.{self.group}" if self.group else self.plural
@@ -88,7 +93,7 @@ class Resource:
     def listed_as(self) -> str:
         return self.list_kind or f"{self.kind}List"
 
-    @property
+    @cached_property
     def has_status(self) -> bool:
         return "status" in self.subresources
 

@@ -7,6 +7,7 @@ the object's stored bytes as they are.
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Final
 
 from aiohttp import web
@@ -19,6 +20,7 @@ from clusters.embedded.server.context import CONTEXT
 from clusters.embedded.server.request import WARNINGS
 from clusters.embedded.tables import rows as table_rows
 
+_AT_ONCE: Final = 1 << 20  # bytes: OpenSSL keeps as much memory for a connection as it was ever given at once
 _META: Final = "meta.k8s.io/v1"
 _PARAMETER: Final = re.compile(r";\s*(as|v|g)=([^;,\s]+)")
 
@@ -53,12 +55,11 @@ def form(request: web.Request) -> Form:
     )
 
 
-def body_of(resource: Resource, stored: Stored) -> bytes:
+def body_of(stored: Stored, *, api_version: str) -> bytes:
     """The stored bytes, or the object again when it is kept in another version."""
-    marker = f'{{"apiVersion":"{resource.api_version}"'.encode()
-    if stored.body.startswith(marker):
+    if stored.body.startswith(f'{{"apiVersion":"{api_version}"'.encode()):
         return stored.body
-    return encode({**stored.obj, "apiVersion": resource.api_version})
+    return encode({**stored.obj, "apiVersion": api_version})
 
 
 def shown(resource: Resource, obj: Obj, *, form: Form, registry: Registry, with_columns: bool = True) -> Obj:
@@ -99,10 +100,12 @@ def table(
 
 
 def one(request: web.Request, resource: Resource, obj: Obj, *, code: int = 200) -> web.Response:
-    wanted = form(request)
+    wanted, registry = form(request), request.app[CONTEXT].registry
     if wanted.kind:
-        registry = request.app[CONTEXT].registry
         return json(request, shown(resource, obj, form=wanted, registry=registry), code=code)
+    stored = registry.stored(resource, obj["metadata"].get("namespace"), obj["metadata"]["name"])
+    if stored is not None and stored.obj is obj:  # as it was just written: its bytes are there
+        return raw(request, body_of(stored, api_version=resource.api_version), code=code)
     if obj.get("apiVersion") != resource.api_version and obj.get("kind") == resource.kind:
         obj = {**obj, "apiVersion": resource.api_version}
     return json(request, obj, code=code)
@@ -113,7 +116,8 @@ def json(request: web.Request, value: object, *, code: int = 200) -> web.Respons
 
 
 def raw(request: web.Request, body: bytes, *, code: int = 200) -> web.Response:
-    response = web.Response(body=body, status=code, content_type="application/json")
+    content = body if len(body) <= _AT_ONCE else BytesIO(body)  # aiohttp sends a file piece by piece
+    response = web.Response(body=content, status=code, content_type="application/json")
     response.headers["Cache-Control"] = "no-cache, private"
     for warning in request[WARNINGS]:
         quoted = warning.replace("\\", "\\\\").replace('"', '\\"')

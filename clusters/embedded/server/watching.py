@@ -6,9 +6,13 @@ With selectors, a watch tells of a set: an object that starts to match is ADDED 
 is DELETED from it, whatever happened to the object itself. Without a resourceVersion (or with "0")
 the objects that exist come first, as ADDED. Bookmarks tell how far the client is, so that it can
 resume although nothing it watches has changed.
+
+A change is told at once. Only a watch that has just been told of several together rests for a moment, so that a
+flood reaches many watchers in few pieces: each piece costs the server as much as a change does.
 """
 
 import asyncio
+import functools
 import random
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Final
@@ -21,10 +25,12 @@ from clusters.embedded.registry import Registry
 from clusters.embedded.resources import Obj
 from clusters.embedded.server import answer
 from clusters.embedded.server.context import CONTEXT
-from clusters.embedded.server.objects import matcher
+from clusters.embedded.server.objects import everything, matcher
 from clusters.embedded.server.request import Asked, flag, number
 
 _BOOKMARK_SECONDS: Final = 10.0
+_FLOOD: Final = 4  # changes at once: more are under way
+_REST_SECONDS: Final = 0.01  # a watch in a flood is written to a hundred times a second, not for every turn of the loop
 _SHORTEST, _LONGEST = 1800, 3600  # seconds, when the client does not say
 
 Matches = Callable[[Stored], bool]
@@ -41,12 +47,14 @@ class Lines:
         self._columns_told = False
 
     def of(self, changes: Iterable[Change]) -> bytes:
-        return b"".join(line for change in changes if (line := self._change(change)))
+        return b"".join(map(self._change, changes))
 
     def existing(self, stored: Stored) -> bytes:
         return self.line("ADDED", stored) if self._matches(stored) else b""
 
     def _change(self, change: Change) -> bytes:
+        if self._matches is everything:
+            return self.line(change.type, change.stored)
         matched = change.old is not None and self._matches(change.old)
         if change.type == "DELETED":
             return self.line("DELETED", change.stored) if matched else b""
@@ -55,19 +63,17 @@ class Lines:
         return self.line("DELETED", change.stored) if matched else b""
 
     def line(self, type_: str, stored: Stored) -> bytes:
-        if self._form.kind:
-            shown = answer.shown(
-                self._resource,
-                stored.obj,
-                form=self._form,
-                registry=self._registry,
-                with_columns=not self._columns_told,
-            )
-            self._columns_told = True
-            body = encode(shown)
-        else:
-            body = answer.body_of(self._resource, stored)
-        return b'{"type":"' + type_.encode() + b'","object":' + body + b"}\n"
+        if not self._form.kind:
+            return _whole_line(type_, stored, self._resource.api_version)
+        shown = answer.shown(
+            self._resource,
+            stored.obj,
+            form=self._form,
+            registry=self._registry,
+            with_columns=not self._columns_told,
+        )
+        self._columns_told = True
+        return _line(type_, encode(shown))
 
     def bookmark(self, *, initial_end: bool = False) -> bytes:
         metadata: Obj = {"resourceVersion": str(self._registry.told_revision), "creationTimestamp": None}
@@ -81,6 +87,16 @@ class Lines:
         if self._form.kind == "Table":
             obj = answer.table(self._resource, [], form=self._form, registry=self._registry, metadata=metadata)
         return b'{"type":"BOOKMARK","object":' + encode(obj) + b"}\n"
+
+
+@functools.lru_cache(maxsize=256)
+def _whole_line(type_: str, stored: Stored, api_version: str) -> bytes:
+    """Made once for all who watch: they are told of a change one right after the other."""
+    return _line(type_, answer.body_of(stored, api_version=api_version))
+
+
+def _line(type_: str, body: bytes) -> bytes:
+    return b'{"type":"' + type_.encode() + b'","object":' + body + b"}\n"
 
 
 def error_line(error: Gone) -> bytes:
@@ -127,12 +143,7 @@ async def _chunks(request: web.Request, subscription: Watch, lines: Lines, *, fi
         yield first
     while (left := end - loop.time()) > 0:
         try:
-            async with asyncio.timeout(min(left, _BOOKMARK_SECONDS)):
-                changes = await subscription.batch()
-        except TimeoutError:
-            if bookmarks:
-                yield lines.bookmark()
-            continue
+            changes = await subscription.batch(seconds=min(left, _BOOKMARK_SECONDS))
         except Gone as error:
             yield error_line(error)
             return
@@ -141,3 +152,7 @@ async def _chunks(request: web.Request, subscription: Watch, lines: Lines, *, fi
             yield chunk
         if subscription.closed:
             return
+        if not changes and bookmarks:
+            yield lines.bookmark()
+        if len(changes) >= _FLOOD:
+            await asyncio.sleep(_REST_SECONDS)

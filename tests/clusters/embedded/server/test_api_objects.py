@@ -251,3 +251,11 @@ async def test_an_exact_past_state_of_a_list_is_shown_until_it_is_forgotten(clus
     cluster.registry.compact()
     status, answer = await cluster.ask("GET", exact + now)
     assert (status, answer["reason"]) == (410, "Expired")
+
+
+async def test_a_list_of_many_megabytes_arrives_whole_and_the_connection_goes_on(cluster: Any) -> None:
+    text = "".join(chr(97 + number % 26) for number in range(700_000))
+    made = [await cluster.post(CONFIG_MAPS, config(name, text=text)) for name in "abcd"]
+    for _ in range(2):
+        listed = await cluster.get(CONFIG_MAPS)
+        assert [item["data"] for item in listed["items"]] == [each["data"] for each in made]
