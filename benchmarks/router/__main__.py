@@ -13,10 +13,13 @@ import time
 from pathlib import Path
 from typing import Final
 
-from benchmarks.router import objects, one_at_a_time, processes, scale, throughput
+import httpx
+
+from benchmarks.router import objects, one_at_a_time, processes, scale, throughput, ways
 
 ADDRESS: Final = "127.123.0.1"
-_BODIES: Final = (100_000,)
+SINK_ADDRESS: Final = "127.123.2.1"
+_BODIES: Final = {100_000: 64, 1_000_000: 16, 50_000_000: 4}  # bytes -> connections
 _LIMITS: Final = {
     "router_over_bare": ("at least", 0.7),
     "added_p50_ms": ("at most", 1.0),
@@ -27,6 +30,7 @@ _LIMITS: Final = {
     "idle_cpu_percent_1000x4": ("at most", 5.0),
     "replica_in_force_ms": ("at most", 100),
     "endpoint_in_force_ms": ("at most", 300),
+    "cold_start_seconds": ("at most", 3.0),
     "key_in_force_ms": ("at most", 1000),
 }
 
@@ -73,11 +77,51 @@ def measure_throughput(folder: Path, *, quick: bool) -> Figures:
         for name, figure in (("added_p50_ms", "p50_ms"), ("added_p99_ms", "p99_ms")):
             added = throughput.median(runs["routerd"], of=figure) - throughput.median(runs["direct"], of=figure)
             figures[name] = round(added, 3)
-        for size in _BODIES:
-            runs = throughput.alternate([bare, ours], folder=folder, rounds=1 if quick else 2, seconds=3, size=size)
-            _report(f"{size // 1000} KB, 64 connections", runs)
+    return figures
+
+
+def measure_bodies(folder: Path, *, quick: bool) -> Figures:
+    """Larger bodies, against bare, to models that read them whole."""
+    figures: Figures = {}
+    path = objects.write(folder / "bodies.json", items=objects.split_endpoint(address=SINK_ADDRESS))
+    (folder / "bodies").mkdir()
+    with (
+        processes.sinks(folder, address=SINK_ADDRESS),
+        processes.bare_haproxy(folder, address=SINK_ADDRESS) as bare,
+        processes.router(folder / "bodies", objects=path, slots="60000:8") as router,
+    ):
+        ours = router.subject(endpoint="credit")
+        for size, connections in _BODIES.items():
+            load = {"size": size, "connections": connections}
+            runs = throughput.alternate([bare, ours], folder=folder, rounds=1 if quick else 3, seconds=3, **load)
+            _report(f"{size // 1000} KB, {connections} connections", runs)
             figures[f"router_over_bare_{size // 1000}kb"] = round(min(throughput.ratio(runs, over="bare")), 3)
     return figures
+
+
+def measure_ways(folder: Path, *, quick: bool) -> Figures:
+    """TLS, tokens and a hop to the router that queues."""
+    with processes.models(folder, addresses=(ADDRESS,)), ways.subjects(folder, address=ADDRESS) as subjects:
+        runs = throughput.alternate(subjects, folder=folder, rounds=1 if quick else 4, seconds=3)
+    _report("1 KB, one deployment", runs)
+    return ways.costs(runs)
+
+
+def measure_start(folder: Path, *, quick: bool) -> Figures:
+    """From nothing until the first request is answered; the slowest of some."""
+    path = objects.write(folder / "start.json", items=objects.one_endpoint("credit", address=ADDRESS))
+    slowest = 0.0
+    with processes.models(folder, addresses=(ADDRESS,)):
+        for number in range(1 if quick else 3):
+            (folder / f"start{number}").mkdir()
+            began = time.monotonic()
+            with processes.router(folder / f"start{number}", objects=path, slots="60000:8") as router:
+                subject = router.subject(endpoint="credit")
+                headers = {"Authorization": f"Bearer {subject.credential}"}
+                httpx.post(subject.url, headers=headers, content="{}").raise_for_status()
+                slowest = max(slowest, time.monotonic() - began)
+    say(f"\nFrom nothing to the first answer: {slowest:.2f} s")
+    return {"cold_start_seconds": round(slowest, 2)}
 
 
 def _report(title: str, runs: dict[str, list[throughput.Run]]) -> None:
@@ -132,7 +176,14 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="bench-router-") as name:
         folder = Path(name)
         (folder / "one").mkdir()
-        for measure in (measure_throughput, measure_one_at_a_time, measure_scale):
+        for measure in (
+            measure_throughput,
+            measure_bodies,
+            measure_ways,
+            measure_one_at_a_time,
+            measure_start,
+            measure_scale,
+        ):
             figures |= measure(folder, quick=quick)
     say("")
     missed = [name for name, (bound, limit) in _LIMITS.items() if not _holds(figures[name], bound, limit)]

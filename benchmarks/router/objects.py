@@ -9,13 +9,19 @@ from routerd.contract import key_hash
 
 KEY: Final = "benchmark-key-0123456789abcdefghij"
 MODEL_PORTS: Final = tuple(range(5001, 5005))
-_NAMESPACE: Final = "benchmark"
+NAMESPACE: Final = "benchmark"
 
 
 def endpoint(
-    name: str, *, deployments: Sequence[str], concurrency: int, traffic: dict[str, int], queue: int = 200
+    name: str,
+    *,
+    deployments: Sequence[str],
+    concurrency: int,
+    traffic: dict[str, int],
+    queue: int = 200,
+    auth: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """An OnlineEndpoint with one key."""
+    """An OnlineEndpoint; with one key where `auth` (its `spec.auth`) is not given."""
     made = [
         {
             "name": deployment,
@@ -29,12 +35,12 @@ def endpoint(
         }
         for deployment in deployments
     ]
-    auth = {"mode": "key", "keyRevision": 1, "keys": [{"name": "primary", "sha256": key_hash(KEY)}]}
-    metadata = {"namespace": _NAMESPACE, "name": name, "uid": f"uid-{name}", "generation": 1}
+    key = {"mode": "key", "keyRevision": 1, "keys": [{"name": "primary", "sha256": key_hash(KEY)}]}
+    metadata = {"namespace": NAMESPACE, "name": name, "uid": f"uid-{name}", "generation": 1}
     return {
         "kind": "OnlineEndpoint",
         "metadata": metadata,
-        "spec": {"auth": auth, "traffic": traffic, "deployments": made},
+        "spec": {"auth": auth or key, "traffic": traffic, "deployments": made},
     }
 
 
@@ -44,7 +50,7 @@ def slices(name: str, *, deployment: str, replicas: Iterable[tuple[str, int]]) -
         {
             "kind": "EndpointSlice",
             "metadata": {
-                "namespace": _NAMESPACE,
+                "namespace": NAMESPACE,
                 "name": f"{name}--{deployment}-{number}",
                 "labels": {"kubernetes.io/service-name": f"{name}--{deployment}"},
             },
@@ -70,6 +76,15 @@ def split_endpoint(*, address: str) -> list[dict[str, Any]]:
         endpoint("credit", deployments=("blue", "green"), concurrency=64, traffic={"blue": 90, "green": 10}),
         *slices("credit", deployment="blue", replicas=replicas),
         *slices("credit", deployment="green", replicas=replicas),
+    ]
+
+
+def one_endpoint(name: str, *, address: str, auth: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    """An endpoint whose one deployment has the four fast model servers."""
+    replicas = [(address, port) for port in MODEL_PORTS]
+    return [
+        endpoint(name, deployments=("blue",), concurrency=64, traffic={"blue": 100}, auth=auth),
+        *slices(name, deployment="blue", replicas=replicas),
     ]
 
 

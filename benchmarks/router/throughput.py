@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from benchmarks.router.objects import KEY
 from benchmarks.router.processes import LOAD_CORE, Subject
 
 _SCRIPT: Final = """wrk.method = "POST"
@@ -49,7 +48,7 @@ def run_wrk(
     """Send requests with a body of `size` bytes; `pause_ms`: what every connection waits between two, on average."""
     pace = f"delay = function() return math.random(0, {2 * pause_ms}) end" if pause_ms else ""
     script = folder / "wrk.lua"
-    script.write_text(_SCRIPT.format(size=size, key=KEY, pace=pace))
+    script.write_text(_SCRIPT.format(size=size, key=subject.credential, pace=pace))
     command = ["taskset", "-c", str(LOAD_CORE), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script)]
     before = subject.cpu_seconds()
     done = subprocess.run([*command, subject.url], capture_output=True, text=True, timeout=seconds + 30, check=True)
@@ -69,13 +68,13 @@ def run_wrk(
 
 
 def alternate(
-    subjects: Sequence[Subject], *, folder: Path, rounds: int, seconds: int, size: int = 1024, pause_ms: int = 0
+    subjects: Sequence[Subject], *, folder: Path, rounds: int, seconds: int, **load: int
 ) -> dict[str, list[Run]]:
-    """Run every subject in turn, `rounds` times; runs by the subject's name."""
+    """Run every subject in turn, `rounds` times, with the `load` of run_wrk; runs by the subject's name."""
     runs: dict[str, list[Run]] = {subject.name: [] for subject in subjects}
     for _ in range(rounds):
         for subject in subjects:
-            made = run_wrk(subject, folder=folder, seconds=seconds, size=size, pause_ms=pause_ms)
+            made = run_wrk(subject, folder=folder, seconds=seconds, **load)
             runs[subject.name].append(made)
     return runs
 
