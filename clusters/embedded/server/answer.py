@@ -7,10 +7,11 @@ the object's stored bytes as they are.
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from io import BytesIO
 from typing import Final
 
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.payload import Payload
 
 from clusters.embedded.errors import ApiError, NotAcceptable
 from clusters.embedded.journal import Stored, encode
@@ -20,8 +21,9 @@ from clusters.embedded.server.context import CONTEXT
 from clusters.embedded.server.request import WARNINGS
 from clusters.embedded.tables import rows as table_rows
 
-_AT_ONCE: Final = 1 << 20  # bytes: OpenSSL keeps as much memory for a connection as it was ever given at once
 _META: Final = "meta.k8s.io/v1"
+_LARGE: Final = 1 << 20  # bytes
+_PIECE: Final = 1 << 16
 _PARAMETER: Final = re.compile(r";\s*(as|v|g)=([^;,\s]+)")
 
 
@@ -116,13 +118,35 @@ def json(request: web.Request, value: object, *, code: int = 200) -> web.Respons
 
 
 def raw(request: web.Request, body: bytes, *, code: int = 200) -> web.Response:
-    content = body if len(body) <= _AT_ONCE else BytesIO(body)  # aiohttp sends a file piece by piece
+    content = body if len(body) <= _LARGE else _Large(body)
     response = web.Response(body=content, status=code, content_type="application/json")
     response.headers["Cache-Control"] = "no-cache, private"
     for warning in request[WARNINGS]:
         quoted = warning.replace("\\", "\\\\").replace('"', '\\"')
         response.headers.add("Warning", f'299 - "{quoted}"')
     return response
+
+
+class _Large(Payload):
+    """A body that is sent in pieces and then let go.
+
+    A connection that is kept alive keeps its last response, and OpenSSL as much memory as it was ever given at once:
+    a few clients that list thousands of pods would hold more than the cluster itself.
+    """
+
+    _value: bytes
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__(body)
+        self._size = len(body)
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        return self._value.decode(encoding, errors)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        whole, self._value = memoryview(self._value), b""
+        for start in range(0, len(whole), _PIECE):
+            await writer.write(whole[start : start + _PIECE])
 
 
 def status(request: web.Request, error: ApiError) -> web.Response:
