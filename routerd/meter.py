@@ -119,6 +119,7 @@ class LoadMeter:
     def __init__(self) -> None:
         self._counters: Mapping[str, BackendStat] = {}  # of all slots, at the last look
         self._owners: Mapping[str, SlotOwner] = {}  # whose the slots were then
+        self._looked_at = 0.0
         self._quiet: deque[float] = deque()  # when nothing was going on at any of them
         self._quiet_looks = 0  # of these, since the last samples
         self._recent: dict[SlotOwner, deque[Look]] = {}
@@ -134,6 +135,7 @@ class LoadMeter:
 
         The very reading of the last time (`Runtime` keeps it while nothing is going on) and nobody held: all are idle.
         """
+        self._looked_at = now
         if stats is self._counters and slots.owners is self._owners and not held:
             self._quiet_looks += 1
             self._quiet.append(now)
@@ -179,6 +181,10 @@ class LoadMeter:
         """Mean seconds a replica took for one request, per slot, of those logged since the last call."""
         taken, self._service = self._service, {}
         return {slot: _mean(times) / 1000 for slot, times in taken.items()}
+
+    def is_blind(self, *, now: float) -> bool:
+        """Nobody has looked lately, so that no load is known."""
+        return now - self._looked_at > _UNKNOWN_SECONDS
 
     def load(self, owner: SlotOwner, *, now: float) -> Load | None:
         """The mean over the last second; None when nobody has looked lately."""

@@ -25,7 +25,7 @@ def describe(router: Router, *, board: Board) -> dict[str, Any]:
     }
     return {
         "router": router.settings.pod_name,
-        "loads": None if None in found.values() else busy,
+        "loads": None if board.meter.is_blind(now=now) or None in found.values() else busy,
         "in_force": {key: [its.generation, its.key_revision] for key, its in router.in_force().items()},
     }
 

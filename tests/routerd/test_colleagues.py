@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from routerd.admin.report import read
+from routerd.admin.report import describe, read
 from routerd.admin.server import run_admin
 from routerd.autoscale.policy import Load
 from routerd.board import Board, Report, board_of
 from routerd.colleagues import run_colleagues
 from routerd.control import InForce
+from routerd.daemon import Daemon
 from routerd.haproxy.runtime import BackendStat
 from routerd.load import run_load
 from routerd.settings import Settings
@@ -129,6 +130,13 @@ async def test_a_router_that_falls_silent_makes_loads_unknown_until_it_is_no_mem
     fleet.introduce("r1")
     await eventually(lambda: "r2" not in board.reports)
     assert load() is not None
+
+
+def test_a_router_that_never_looked_does_not_say_that_nothing_is_going_on(settings: Settings) -> None:
+    daemon = Daemon(settings)
+    told = describe(daemon, board=board_of(daemon))
+
+    assert told["loads"] is None
 
 
 def test_loads_add_up_and_one_stale_report_makes_the_sum_unknown() -> None:
