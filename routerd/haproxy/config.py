@@ -14,7 +14,7 @@ from routerd import contract
 from routerd.haproxy.peers import ahead_rules, render_seats
 from routerd.haproxy.problems import ANSWERS, CONTENT_TYPE
 from routerd.settings import Settings
-from routerd.slots import SlotTable, slot_wait_ms
+from routerd.slots import slot_wait_ms
 
 _MIRROR_RESERVE: Final = 5536  # bytes of a buffer that a mirrored request's headers may take
 _HOT_BUFFERS: Final = 256  # free buffers kept at hand
@@ -100,14 +100,11 @@ def lobby_server(run_dir: Path) -> str:
     return f"server {LOBBY} unix@{run_dir}/lobby.sock backup id {LOBBY_ID} send-proxy-v2 proxy-v2-options unique-id"
 
 
-def render_slots(slots: SlotTable, *, servers: Mapping[str, Iterable[Server]], run_dir: Path) -> str:
-    """`slots.cfg`: every slot with the servers it has now."""
-    lines = ["# Written by routerd: every slot with the replicas it has now.", ""]
-    for slot in slots.names():
-        lines.append(f"backend {slot} from wait{slot_wait_ms(slot)}")
-        lines += [f"    server {s.name} {s.options()}" for s in sorted(servers.get(slot, ()))]
-        lines.append(f"    {lobby_server(run_dir)}")
-    return "\n".join(lines) + "\n"
+def render_slot(slot: str, *, servers: Iterable[Server], run_dir: Path) -> str:
+    """One slot's part of `slots.cfg`: its replicas, and the lobby."""
+    lines = [f"backend {slot} from wait{slot_wait_ms(slot)}"]
+    lines += [f"    server {s.name} {s.options()}" for s in servers]
+    return "\n".join([*lines, f"    {lobby_server(run_dir)}", ""])
 
 
 def render_token_keys(names: Iterable[str], *, run_dir: Path) -> str:

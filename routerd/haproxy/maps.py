@@ -25,7 +25,7 @@ from routerd.haproxy.config import (
     render_config,
     render_lua,
     render_peers,
-    render_slots,
+    render_slot,
     render_token_keys,
 )
 from routerd.haproxy.problems import problems_map
@@ -36,6 +36,7 @@ from routerd.slots import SlotTable
 FORMAT: Final = "4"  # grows when records in maps change: those of another release mean nothing to our rules
 # In the order in which a new endpoint needs them.
 MAP_NAMES: Final = ("slots", "keys", "tokens", "pins", "cors", "endpoints", "hosts")
+_SLOTS_HEAD: Final = "# Written by routerd: every slot with the replicas it has now.\n\n"
 SERVING: Final = "serving"  # in state.map: other routers may pass requests here
 
 
@@ -45,6 +46,7 @@ class HaproxyFiles:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._written: dict[str, str] = {}
+        self._rendered: dict[str, tuple[tuple[Server, ...], str, str]] = {}  # slot -> servers, config, JSON
         self._kept: dict[str, object] = {}  # what the files were last made from, so that unchanged ones cost nothing
 
     @property
@@ -109,13 +111,19 @@ class HaproxyFiles:
         """Keep the servers, for HAProxy and for the next `prepare`."""
         if self._is_kept("slots.cfg", (slots.sizes, servers)):
             return
-        rows = {
-            slot: [[s.name, s.address, s.port, s.max_connections] for s in sorted(found)]
-            for slot, found in sorted(servers.items())
-            if found
-        }
-        self._write("servers.json", json.dumps(rows))
-        self._write("slots.cfg", render_slots(slots, servers=servers, run_dir=self._settings.run_dir))
+        parts = [self._render(slot, servers=tuple(servers.get(slot, ()))) for slot in slots.names()]
+        self._write("servers.json", "{" + ", ".join(data for _, data in parts if data) + "}")
+        self._write("slots.cfg", _SLOTS_HEAD + "".join(config for config, _ in parts))
+
+    def _render(self, slot: str, *, servers: tuple[Server, ...]) -> tuple[str, str]:
+        """A slot's part of slots.cfg and of servers.json: made again only when its servers have changed."""
+        then, config, data = self._rendered.get(slot, (None, "", ""))
+        if then != servers:
+            ordered = sorted(servers)
+            config = render_slot(slot, servers=ordered, run_dir=self._settings.run_dir)
+            data = f"{json.dumps(slot)}: {json.dumps([list(server) for server in ordered])}" if servers else ""
+            self._rendered[slot] = servers, config, data
+        return config, data
 
     def write_token_keys(self, keys: Mapping[str, str]) -> None:
         """Keep the public keys (file name -> PEM), and that HAProxy loads them when it starts. Needed before maps."""
