@@ -160,7 +160,7 @@ class Reconciler:
                 self._running = found
         if self._table is None or (self._settings.peer_port and self._ring is None):
             return HEARTBEAT_SECONDS
-        table = self._table
+        table, asked = self._table, self._asked()
         if self._is_reached():
             await self._wake_slots()
             return HEARTBEAT_SECONDS
@@ -177,19 +177,18 @@ class Reconciler:
         if not plan.waiting:
             self._look = _SOONEST_LOOK
             if not unserved:
-                self._reached = self._state_now()
+                self._reached = (*asked, self._slots, self._running)
             return HEARTBEAT_SECONDS
         self._look = min(_SLOWEST_LOOK, self._look * 1.5)
         return self._look
 
-    def _state_now(self) -> tuple[object, ...]:
-        """All that a plan follows from; each is replaced when it changes, never changed in place."""
-        return self._table, self._ring, self._leaving, self._slots, self._running, self._retry_after
+    def _asked(self) -> tuple[object, ...]:
+        """All that others ask for; each is replaced when it changes, never changed in place, and at any await."""
+        return self._table, self._ring, self._leaving, self._retry_after
 
     def _is_reached(self) -> bool:
-        return self._reached is not None and all(
-            then is now for then, now in zip(self._reached, self._state_now(), strict=True)
-        )
+        now = (*self._asked(), self._slots, self._running)
+        return self._reached is not None and all(then is it for then, it in zip(self._reached, now, strict=True))
 
     async def _check_worker(self) -> None:
         """A worker with another process id was started from the files: nothing believed of it counts."""

@@ -11,8 +11,11 @@ from dataclasses import replace
 
 from routerd.contract import key_hash
 from routerd.haproxy.maps import HaproxyFiles
+from routerd.haproxy.process import HaproxyProcess
+from routerd.haproxy.runtime import Runtime
 from routerd.reconciler import Reconciler
 from routerd.routes import NAME_TAKEN, Problem, RoutingTable
+from routerd.settings import Settings
 from tests.routerd.conftest import KEY, ModelServer, Router, StartModel, deployment, endpoint, eventually
 
 
@@ -32,6 +35,25 @@ async def under_load(router: Router, *, callers: int = 8, key: str = KEY) -> Asy
             group.create_task(caller())
         yield counts
         stop.set()
+
+
+async def test_what_comes_while_the_last_table_is_brought_into_force_is_not_forgotten(
+    settings: Settings, haproxy: HaproxyProcess
+) -> None:
+    first, second = (RoutingTable(endpoints=(endpoint(deployment("blue"), generation=n),)) for n in (1, 2))
+
+    def clock() -> float:  # asked once more in the very turn that has just told of the first table
+        if reconciler.in_force():
+            reconciler.offer(second)
+        return time.time()
+
+    runtime = Runtime(settings.admin_socket)
+    reconciler = Reconciler(settings, files=HaproxyFiles(settings), runtime=runtime, clock=clock)
+    work = asyncio.create_task(reconciler.run())
+    reconciler.offer(first)
+
+    await eventually(lambda: [each.generation for each in reconciler.in_force().values()] == [2])
+    work.cancel()
 
 
 async def servers_of(router: Router, name: str = "blue") -> dict[str, bool]:
