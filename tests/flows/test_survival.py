@@ -106,7 +106,7 @@ def test_an_orderly_stop_leaves_no_process_and_the_next_start_finds_everything_a
 
 
 def wait_until_answered(slipway: Slipway, *, key: str) -> None:
-    end = time.monotonic() + 30
+    end = time.monotonic() + 90
     while (answer := ask(slipway.uri("steady"), key)).status_code != 200:
         assert time.monotonic() < end, answer.text
 

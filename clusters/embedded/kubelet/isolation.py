@@ -17,6 +17,9 @@ from clusters.embedded.kubelet.recipe import prepare_attempt
 log = logging.getLogger(__name__)
 
 NONE = Isolation(namespaces=False)
+_PATIENCE_SECONDS = (
+    60.0  # pods of before would not find their files again under a weaker kind: a busy machine gets time
+)
 
 
 async def detect_isolation(data: Path) -> Isolation:
@@ -62,7 +65,7 @@ async def _works(kind: Isolation, *, data: Path) -> bool:
             "root": root,
         }
         process = await ContainerProcess.spawn(attempt, spec=spec)
-        return (await asyncio.wait_for(process.wait(), 10)).exit_code == 0
+        return (await asyncio.wait_for(process.wait(), _PATIENCE_SECONDS)).exit_code == 0
     except (StartError, OSError) as error:
         log.info("Isolation by %s does not work here: %s", kind, error)
         return False

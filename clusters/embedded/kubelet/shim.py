@@ -61,6 +61,7 @@ class Shim:
         self._streams: dict[int, LineSplitter] = {}
         self._child = 0
         self._ended: int | None = None  # the wait status of PID 1
+        self._early: dict[int, int] = {}  # wait statuses of who ended before fork() had told us who PID 1 is
 
     def run(self) -> None:
         write_json(self._directory / "shim.json", {"pid": os.getpid()})
@@ -102,6 +103,8 @@ class Shim:
         self._child = os.fork()
         if self._child == 0:
             run_child(self._spec, stdout=out[1], stderr=err[1], status=status[1])
+        if self._child in self._early:
+            self._ended = self._early[self._child]
         for _, end in (out, err, status):
             os.close(end)
         self._streams = {out[0]: LineSplitter("stdout"), err[0]: LineSplitter("stderr")}
@@ -127,6 +130,8 @@ class Shim:
                 return
             if pid == self._child:
                 self._ended = status
+            elif not self._child:
+                self._early[pid] = status
 
     def _copy_until_end(self, wakeup: int) -> None:
         poller = select.poll()
