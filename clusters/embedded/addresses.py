@@ -112,25 +112,22 @@ def is_claimed(number: int) -> bool:
 
 
 def may_listen(host: str, port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except PermissionError:
-            return False
-        except OSError:
-            return True  # taken, by our own relay: so it may be used
-    return True
+    """Whether we have the right to; a port that is taken is our own relay's, so it may be used."""
+    return not isinstance(_try_listening(host, port), PermissionError)
 
 
 def nobody_listens(host: str, port: int) -> bool:
+    return _try_listening(host, port) is None
+
+
+def _try_listening(host: str, port: int) -> OSError | None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError:
-            return False
-    return True
+        except OSError as error:
+            return error
+    return None
 
 
 class PodAddresses:

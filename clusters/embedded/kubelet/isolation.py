@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Final
 
 from clusters.embedded.kubelet.node import Isolation
 from clusters.embedded.kubelet.process import ContainerProcess, StartError
@@ -17,9 +18,8 @@ from clusters.embedded.kubelet.recipe import prepare_attempt
 log = logging.getLogger(__name__)
 
 NONE = Isolation(namespaces=False)
-_PATIENCE_SECONDS = (
-    60.0  # pods of before would not find their files again under a weaker kind: a busy machine gets time
-)
+# Pods of before would not find their files again under a weaker kind, so a busy machine gets time.
+_PATIENCE_SECONDS: Final = 60.0
 
 
 async def detect_isolation(data: Path) -> Isolation:
