@@ -9,11 +9,10 @@ class StudioConfig(AppConfig):
         # Models and settings exist only from here on.
         from django.db.models.signals import post_delete, post_save
 
-        from studio import celery, live
+        from studio import live
         from studio.models import Membership
         from studio.sockets import session
 
-        celery.app.set_default()
         live.register_topic("workspace", allowed=live.may_hear_workspace)
         live.register_topic("operation", allowed=live.may_hear_operation)
         live.register_topic("log", allowed=live.may_hear_log)

@@ -18,7 +18,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "studio.settings")
 
 APPS = ("studio", "clusters", "deployments")
 
-app = Celery("slipway", set_as_current=True)
+app = Celery("slipway")
+app.set_default()  # in every thread
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.conf.update(
     broker_connection_retry_on_startup=True,

@@ -7,6 +7,8 @@ of a kind says here what can follow one: go to a page, or send a form, after a q
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from django.utils.module_loading import import_string
+
 from studio.access import includes
 from studio.models import Operation, Role
 
@@ -27,15 +29,21 @@ class Offer:
 
 
 Offers = Callable[[Operation], Sequence[Offer]]
-_offers: dict[str, Offers] = {}
+_offers: dict[str, str] = {}
 
 
-def register_offers(kind: str, *, offers: Offers) -> None:
-    """`offers` of Operations of this kind, asked once they have ended. Called from AppConfig.ready()."""
+def register_offers(kind: str, *, offers: str) -> None:
+    """`offers` of Operations of this kind, asked once they have ended. Called from AppConfig.ready().
+
+    The function by its dotted path: it is imported when it is first asked, so that a start does not wait for it.
+    """
     _offers[kind] = offers
 
 
 def offers_for(op: Operation, *, role: Role) -> Sequence[Offer]:
     """What the page of `op` offers a member with `role`; nothing to readers and while it is under way."""
-    find = _offers.get(op.kind)
-    return find(op) if find and op.finished and includes(role, Role.DATA_SCIENTIST) else ()
+    path = _offers.get(op.kind)
+    if path is None or not op.finished or not includes(role, Role.DATA_SCIENTIST):
+        return ()
+    find: Offers = import_string(path)
+    return find(op)

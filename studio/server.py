@@ -1,6 +1,6 @@
 """The studio as one process: web server in the main thread, tasks, clock and watcher in threads around it.
 
-    bind the port -> collect static files -> take unfinished Operations up again -> worker, beat, watcher -> serve
+    bind the port -> collect static files -> queue unfinished Operations again -> serve -> worker, beat, watcher
     SIGTERM or SIGINT -> stop serving (open sockets get a second) -> watcher, beat and worker, all at once -> return
 
 uvicorn would raise the signal again after its shutdown, so nothing after it would ever run: the signals are ours.
@@ -86,27 +86,43 @@ def bind(host: str, port: int) -> socket.socket:
 def run_server(*, env: Env, ready: Callable[[], None] | None = None) -> list[str]:
     """Serve until SIGTERM or SIGINT; call from the main thread.
 
-    `ready` runs in a thread of its own as soon as pages are answered, so it may call the studio itself.
+    `ready` runs in a thread of its own as soon as pages are answered, so it may call the studio itself; worker, beat
+    and watcher follow it, because whoever waits for the first page should not wait for them.
     Returns the names of threads that did not end in time (normally none); with some, leave by os._exit.
-    Raises PortTakenError.
+    Raises PortTakenError, and what kept the worker from starting.
     """
     listener = bind(env.host, env.port)
     application = _prepare()
     company = Company() if env.embedded else None
+    if company:
+        _requeue()
+    troubles: list[Exception] = []
 
-    def listening() -> None:
-        if ready is not None:
-            threading.Thread(target=ready, name="ready", daemon=True).start()
+    def open_house() -> None:
+        try:
+            if ready is not None:
+                ready()
+            if company:
+                company.start()
+        except Exception as error:
+            troubles.append(error)
+            server.should_exit = True
+        finally:
+            connections.close_all()
 
-    server = make_server(application, listening=listening, proxies=env.proxies)
+    opening = threading.Thread(target=open_house, name="opening", daemon=True)
+    server = make_server(application, listening=opening.start, proxies=env.proxies)
     with _signals_stop(server):
-        if company:
-            company.start()
         asyncio.run(server.serve(sockets=[listener]))
-    left = company.stop(timeout=THREADS_GET) if company else []
+    if opening.ident is not None:
+        opening.join(THREADS_GET)
+    left = [opening.name] if opening.is_alive() else []
+    left += company.stop(timeout=THREADS_GET) if company else []
     connections.close_all()
     if left:
         log.warning("Threads did not end in time", threads=left)
+    if troubles:
+        raise troubles[0]
     return left
 
 
@@ -119,6 +135,14 @@ def _prepare() -> object:
     from studio.asgi import application
 
     return application
+
+
+def _requeue() -> None:
+    """Before anybody can start an Operation, because it takes the claims of those that ran when the studio ended."""
+    from studio.services.operations import requeue_unfinished
+
+    if count := requeue_unfinished():
+        log.info("Unfinished operations go on", count=count)
 
 
 @contextmanager
@@ -140,24 +164,23 @@ class Company:
     """What runs beside the web server in embedded mode: worker, beat, watcher."""
 
     def __init__(self) -> None:
-        from studio.celery import app  # after Django is set up
-        from studio.worker import EmbeddedBeat, EmbeddedWorker
-
         self._stop = threading.Event()
-        self._worker = EmbeddedWorker(app)
-        self._beat = EmbeddedBeat(app)
-        self._watcher = threading.Thread(target=self._watch, name="watcher", daemon=True)
+        self._ends: list[tuple[str, Callable[[], None]]] = []  # of those that were started
 
     def start(self) -> None:
-        """Start all three; unfinished Operations go on."""
-        from studio.services.operations import requeue_unfinished
+        """Start all three. RuntimeError when the worker does not come up."""
+        from studio.celery import app  # here, because Celery takes as long to import as Django
+        from studio.worker import EmbeddedBeat, EmbeddedWorker
 
-        self._worker.start()
-        count = requeue_unfinished()
-        if count:
-            log.info("Unfinished operations go on", count=count)
-        self._beat.start()
-        self._watcher.start()
+        worker = EmbeddedWorker(app)
+        worker.start()
+        self._ends.append(("celery-worker", worker.stop))
+        beat = EmbeddedBeat(app)
+        beat.start()
+        self._ends.append(("celery-beat", beat.stop))
+        watcher = threading.Thread(target=self._watch, name="watcher", daemon=True)
+        watcher.start()
+        self._ends.append((watcher.name, watcher.join))
 
     def _watch(self) -> None:
         try:
@@ -172,13 +195,10 @@ class Company:
     def stop(self, *, timeout: float) -> list[str]:
         """End all three within `timeout` seconds, at once. Names of those that did not."""
         self._stop.set()
-        ending = [
-            threading.Thread(target=end, name=name, daemon=True)
-            for name, end in (("celery-worker", self._worker.stop), ("celery-beat", self._beat.stop))
-        ]
+        ending = [threading.Thread(target=end, name=name, daemon=True) for name, end in self._ends]
         for thread in ending:
             thread.start()
         until = time.monotonic() + timeout
-        for thread in (*ending, self._watcher):
+        for thread in ending:
             thread.join(max(0.0, until - time.monotonic()))
-        return [thread.name for thread in (*ending, self._watcher) if thread.is_alive()]
+        return [thread.name for thread in ending if thread.is_alive()]

@@ -20,7 +20,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
-from celery import current_app
 from django.db import connection, transaction
 from django.db.models import Q
 from django.db.models.functions import Coalesce
@@ -113,7 +112,12 @@ def start_operation(
 
 
 def _enqueue(operation_id: Id, task: str) -> None:
-    transaction.on_commit(lambda: current_app.send_task(task, args=[str(operation_id)]))
+    def send() -> None:
+        from studio.celery import app  # here, because importing Celery takes as long as importing Django
+
+        app.send_task(task, args=[str(operation_id)])
+
+    transaction.on_commit(send)
 
 
 def wake(operation_id: Id) -> None:

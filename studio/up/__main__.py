@@ -81,14 +81,14 @@ def serve(env: Env, *, home: Path, cluster: ClusterProcess, report: Report) -> l
 
     django.setup()
     from studio.server import PortTakenError, run_server
-    from studio.up.firstrun import FirstRun
     from studio.up.prepare import ensure_account, follow_kubeconfig, migrate, password_told
+    from studio.up.sample import Sample
 
     migrate()
     account = ensure_account(home)
     cluster.wait_ready()
     follow_kubeconfig(cluster.kubeconfig)
-    first_run = FirstRun(home, cluster=cluster, router_port=env.router_port, report=report)
+    sample = Sample(home, cluster=cluster, router_port=env.router_port, report=report)
     shown_host = "127.0.0.1" if env.host in ("0.0.0.0", "::") else env.host  # noqa: S104 - compared, not bound
 
     def on_ready() -> None:
@@ -96,14 +96,14 @@ def serve(env: Env, *, home: Path, cluster: ClusterProcess, report: Report) -> l
         kubeconfig = str(cluster.kubeconfig)
         report.ready(Ready(address, kubeconfig=kubeconfig, user=account.user, password=account.password))
         password_told(home)
-        first_run.start()
+        sample.start()
 
     try:
         return run_server(env=env, ready=on_ready)
     except PortTakenError as error:
         raise CannotStartError(str(error)) from error
     finally:
-        first_run.stop()
+        sample.stop()
 
 
 if __name__ == "__main__":

@@ -227,7 +227,10 @@ def answers(kubeconfig: Path) -> bool:
             server["server"] + "/readyz",
             headers={"Authorization": "Bearer " + written["users"][0]["user"].get("token", "")},
         )
-        with urllib.request.urlopen(request, timeout=3, context=context) as response:  # noqa: S310
+        directly = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+        )
+        with directly.open(request, timeout=3) as response:
             return bool(response.status == 200)
     except (OSError, KeyError, IndexError, TypeError, ValueError, yaml.YAMLError):
         return False

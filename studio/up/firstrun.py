@@ -1,19 +1,14 @@
 """The first run: what a newcomer would click, done through the same services a click calls.
 
 Every step says "there shall be ..." and does nothing when it is there already, so an interrupted first run simply goes
-on at the next start. When the sample has answered once, HOME/first-run.json remembers it: from then on nothing is made
-again, also if someone deleted it since.
+on at the next start.
 """
 
-import json
 import threading
-import time
 from io import BytesIO
 from pathlib import Path
 
-import httpx
 import yaml
-from django.db import connection
 
 from clusters.install.settings import RouterSettings
 from clusters.models import Cluster, ComputeTarget, InstanceType, RouterState
@@ -22,12 +17,11 @@ from deployments.models import Deployment, Endpoint, Environment, Model
 from deployments.services import create_endpoint, deploy, pack_code, register_environment, register_model
 from deployments.specs import parse_deployment, parse_endpoint
 from studio.actor import SLIPWAY
-from studio.errors import SlipwayError
 from studio.models import UNFINISHED, Operation, OperationState, Workspace
 from studio.up.cluster import ClusterProcess
 from studio.up.errors import CannotStartError
 from studio.up.prepare import CLUSTER, WORKSPACE
-from studio.up.report import Answering, Report
+from studio.up.report import Report
 from studio.up.training import Training
 
 SAMPLE = Path(__file__).resolve().parents[2] / "samples" / "iris"
@@ -41,44 +35,23 @@ SIZES = {
 
 
 class FirstRun:
-    """Attach, install, register, deploy, score."""
+    """Attach, install, register, deploy."""
 
-    def __init__(self, home: Path, *, cluster: ClusterProcess, router_port: int, report: Report) -> None:
-        self._home = home
+    def __init__(
+        self, home: Path, *, cluster: ClusterProcess, router_port: int, report: Report, stopped: threading.Event
+    ) -> None:
         self._cluster = cluster
         self._router_port = router_port
         self._report = report
-        self._marker = home / "first-run.json"
+        self._stopped = stopped
         self._training = Training(SAMPLE, out=home / "sample", cache=cluster.package_cache, report=report)
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="first-run", daemon=True)
-
-    def start(self) -> None:
-        """Begin, in a thread of its own."""
-        self._thread.start()
 
     def stop(self) -> None:
-        """Give up waiting: the studio is ending."""
-        self._stopped.set()
+        """End what would keep `run` waiting, once `stopped` is set."""
         self._training.stop()
-        if self._thread.ident is not None:
-            self._thread.join(timeout=5)
 
-    def _work(self) -> None:
-        try:
-            if self._marker.exists():
-                self.ask_again()
-            else:
-                self.run()
-        except (CannotStartError, SlipwayError) as error:
-            if not self._stopped.is_set():
-                self._report.trouble(f"{error} The studio goes on; look at its Operations page.")
-        finally:
-            connection.close()
-
-    def run(self) -> None:
-        """Do what is still missing, then ask the sample once. CannotStartError names the Operation that failed."""
-        started = time.monotonic()
+    def run(self) -> Endpoint:
+        """Do what is still missing; the sample's endpoint. CannotStartError names the Operation that failed."""
         workspace = Workspace.objects.get(name=WORKSPACE)
         self._training.start()
         cluster = self._attach(workspace)
@@ -88,16 +61,7 @@ class FirstRun:
         model = self._register_model(workspace, files=self._training.wait())
         endpoint = self._create_endpoint(workspace, target=target)
         self._deploy(endpoint, model=model, environment=environment)
-        self._report.answering(self._ask(endpoint, since=started))
-        self._marker.write_text(json.dumps({"endpoint": endpoint.name, "workspace": workspace.name}))
-
-    def ask_again(self) -> None:
-        """At a later start: wait until the sample answers, if it is still there."""
-        started = time.monotonic()
-        written = json.loads(self._marker.read_text())
-        found = Endpoint.objects.filter(workspace__name=written["workspace"], name=written["endpoint"], deleting=False)
-        if endpoint := found.first():
-            self._report.answering(self._ask(endpoint, since=started))
+        return endpoint
 
     # --- one "there shall be" each ----------------------------------------------------------------
 
@@ -182,32 +146,6 @@ class FirstRun:
         _, operation = deploy(endpoint, spec=spec, actor=SLIPWAY)
         self._wait(operation)
 
-    def _ask(self, endpoint: Endpoint, *, since: float) -> Answering:
-        request = (SAMPLE / "sample-request.json").read_text().strip()
-        key = endpoint.keys.get(name="primary").value
-        uri = f"{endpoint.target.cluster.router_address}/api/v1/endpoint/{endpoint.name}/score"
-        status, prediction = self._until_answered(uri, key=key, request=request)
-        return Answering(
-            scoring_uri=uri,
-            key=key,
-            request=request,
-            status=status,
-            prediction=prediction,
-            deploy_seconds=round(time.monotonic() - since, 1),
-        )
-
-    def _until_answered(self, uri: str, *, key: str, request: str) -> tuple[int, object]:
-        """Ask as a caller would, until a 200 comes: at a restart the model needs a moment to load."""
-        headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
-        end = time.monotonic() + 60
-        while True:
-            status, body = post(uri, headers=headers, body=request)
-            if status == 200:
-                return status, json.loads(body)
-            if time.monotonic() > end or self._stopped.is_set():
-                raise CannotStartError(f"The sample endpoint iris does not answer: {status} {body[:200]}")
-            self._stopped.wait(0.1)
-
     # --- waiting for Operations ---------------------------------------------------------------------
 
     def _unfinished(self, subject: Cluster | Deployment, *, kind: str) -> Operation | None:
@@ -240,12 +178,3 @@ def read_yaml(path: Path) -> dict[str, object]:
     written: dict[str, object] = yaml.safe_load(path.read_text())
     written.pop("$schema", None)
     return written
-
-
-def post(uri: str, *, headers: dict[str, str], body: str) -> tuple[int, str]:
-    """(status, body); status 0 and the reason when nobody answers."""
-    try:
-        answer = httpx.post(uri, headers=headers, content=body, timeout=10)
-    except httpx.HTTPError as error:
-        return 0, str(error)
-    return answer.status_code, answer.text

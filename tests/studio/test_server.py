@@ -55,6 +55,14 @@ class StudioProcess:
         self.process.stdout.close()
 
 
+START = """
+import os, sys
+os.environ["DJANGO_SETTINGS_MODULE"] = "studio.settings"
+import studio.asgi, studio.server, studio.up.prepare, studio.up.sample
+print([name for name in sys.argv[1:] if name in sys.modules])
+"""
+
+
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with a database."""
@@ -97,3 +105,14 @@ def test_a_taken_port_is_one_clear_sentence() -> None:
         port = other.getsockname()[1]
         with pytest.raises(PortTakenError, match=f"cannot listen on 127.0.0.1:{port}: address already in use"):
             bind("127.0.0.1", port)
+
+
+def test_whoever_waits_for_the_first_page_does_not_wait_for_what_comes_later(home: Path) -> None:
+    """Each of these takes as long to import as Django itself, and the first page needs none of them."""
+    env = {**os.environ, "SLIPWAY_HOME": str(home)}
+    env.pop("DJANGO_SETTINGS_MODULE", None)
+    late = ["celery", "kubernetes", "plotly", "ninja", "httpx", "django.contrib.admin"]
+    done = subprocess.run(
+        [sys.executable, "-c", START, *late], cwd=ROOT, env=env, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
