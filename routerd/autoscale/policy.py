@@ -1,8 +1,12 @@
 """How many replicas a deployment should have: pure, with the time as a parameter.
 
-    busy        = requests in flight + queued + held while there is no replica
+    busy        = requests in flight + queued + held while no replica is ready
     utilisation = busy / (replicas x concurrency)
-    wanted      = ceil(busy / (target x concurrency)), at least 1 while requests arrive, within min..max
+    wanted      = ceil((in flight + queued) / (target x concurrency) + held / concurrency),
+                  at least 1 while requests arrive, within min..max
+
+Held requests are what piled up while nobody could answer, not how many come at a time: each wants a slot, but no room
+beside it. So the one request that waits for a model to load does not start a second replica.
 
 Up is eager: the moment `wanted` exceeds what is asked for, ask. Down is patient: a window remembers the busiest
 moments of the last `scale_down_delay_s` seconds, and only when it is full and even its peak would do with fewer
@@ -42,6 +46,10 @@ class Load:
         """Requests wanting a slot; never quite zero while requests arrive."""
         total = self.in_flight + self.queued + self.held
         return max(total, _TRACE) if self.arrived else total
+
+    def demand(self, *, target_percent: int) -> float:
+        """`busy`, where a held request counts for as much as fits into one slot at the target."""
+        return self.busy - self.held * (1 - target_percent / 100)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +121,8 @@ def decide(
         return Memory(), None
     if load is None:
         return Memory(bounded=memory.bounded), _enforce_bounds(asked, scale=scale, concurrency=concurrency)
-    window = memory.window.add(load.busy, now=now, keep=scale.scale_down_delay_s)
+    demand = load.demand(target_percent=scale.target_utilization)
+    window = memory.window.add(demand, now=now, keep=scale.scale_down_delay_s)
     view = _View(load=load, window=window, asked=asked, scale=scale, concurrency=concurrency)
     after = Memory(window=window, bounded=view.wanted_by(window.peak) > scale.max)
     return after, _verdict(view, newly_bounded=after.bounded and not memory.bounded, now=now)
@@ -132,7 +141,7 @@ class _View:
 
     @property
     def wanted_now(self) -> int:
-        return self.wanted_by(self.load.busy)
+        return self.wanted_by(self.load.demand(target_percent=self.scale.target_utilization))
 
     def figures(self, *, wanted: int) -> Figures:
         return Figures(

@@ -176,8 +176,21 @@ def test_minimum_zero_scales_to_zero_after_the_delay_and_back_for_the_first_held
     assert course.verdicts[-1].reason == "no request for 60 s"
     verdict = course.see(Load(in_flight=0, queued=0, held=1))
     assert verdict is not None
-    assert verdict.after == 2
+    assert verdict.after == 1
     assert verdict.reason.startswith("requests arrive and there is no replica")
+
+
+def test_a_request_that_waits_for_a_model_to_load_asks_for_no_second_replica():
+    course = Course(asked=1)
+    assert course.see(Load(in_flight=0, queued=0, held=1), seconds=30) is None
+    assert course.asked == 1
+
+
+def test_a_crowd_that_waits_for_a_model_to_load_gets_a_slot_each():
+    course = Course(scale=replace(AUTO, max=50), asked=1, concurrency=2)
+    course.see(Load(in_flight=0, queued=0, held=31))
+    assert course.asked == 16
+    assert course.verdicts[-1].reason == "load 1550 % over 70 %: 0.0 in flight + 31 queued on 1 replica"
 
 
 def test_requests_too_short_to_be_seen_in_flight_keep_the_last_replica():
@@ -209,7 +222,9 @@ def test_any_course_of_the_load_stays_in_bounds_and_never_falls_below_the_peak_o
     course = Course(scale=scale, asked=low or 1, concurrency=dice.randint(1, 8))
     seen: list[tuple[float, Load | None]] = []
     for _ in range(400):
-        load = dice.choice([None, IDLE, busy(dice.random() * 20), Load(in_flight=1, queued=dice.random() * 50)])
+        load = dice.choice(
+            [None, IDLE, busy(dice.random() * 20), Load(in_flight=1, queued=dice.random() * 50, held=dice.random())]
+        )
         before, now = course.asked, course.now
         seen.append((now, load))
         course.see(load)
@@ -226,7 +241,8 @@ def test_any_course_of_the_load_stays_in_bounds_and_never_falls_below_the_peak_o
 
 
 def _wanted(load: Load, *, course: Course) -> int:
-    return math.ceil(load.busy * 100 / (course.scale.target_utilization * course.concurrency) - 1e-9)
+    at_target = (load.in_flight + load.queued) * 100 / course.scale.target_utilization
+    return math.ceil((at_target + load.held) / course.concurrency - 1e-9)
 
 
 def test_memory_stays_small_under_any_load():

@@ -231,7 +231,7 @@ async def test_scales_to_zero_and_back_for_the_first_request(scene: Scene) -> No
     await scene.stage.remove_replica(scene.blue)
     await until(lambda: scene.decisions()[-1].ready_at)  # "ready" means gone, on the way down
     scene.calls.append(asyncio.create_task(scene.observed.callers.call(key=None)))
-    await scene.until_asked(2)
+    await scene.until_asked(1)
     await scene.stage.set_replicas_ready(scene.blue)
     await scene.answer_all()
 
