@@ -4,6 +4,8 @@ PYTHON ?= python3
 PY := .venv/bin/python
 WORKERS ?= 4
 .DEFAULT_GOAL := help
+# With it, every process of ours would compile all that it imports again: seconds at every start.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
