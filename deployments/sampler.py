@@ -129,12 +129,13 @@ class ClusterReader:
         """One look; seconds until the next."""
         waiting = self._waiting()
         self._look_for_pods(now=time.monotonic(), waited_for=bool(waiting))
+        if waiting:  # before anything else can go wrong: somebody's rollout hangs on it
+            self._report(waiting, now=timezone.now())
         if time.monotonic() - self._sampled_at >= _EVERY:
             self._sampled_at = time.monotonic()
             for pod in self._pods:
                 self._read_ring(pod)
         if waiting:
-            self._report(waiting, now=timezone.now())
             return _WHILE_WAITED_FOR
         self._trouble = ""
         return _IDLE
@@ -256,7 +257,7 @@ def _owners(cluster: int, wanted: set[Owner]) -> dict[Owner, tuple[int, int]]:
 
 def _sample_row(record: dict[str, Any], *, router: str, deployment: int) -> MetricSample:
     latency = record["latency_ms"] or {}
-    requests = record["requests"]
+    requests = {name: max(0, count) for name, count in record["requests"].items()}  # a router may be of another version
     return MetricSample(
         deployment_id=deployment,
         router=router,

@@ -22,8 +22,8 @@ from typing import Final
 
 from routerd.autoscale.policy import Load
 from routerd.haproxy.config import LOG_FIELDS
+from routerd.haproxy.first_passages import BackendStat
 from routerd.haproxy.problems import ANSWERS
-from routerd.haproxy.runtime import BackendStat
 from routerd.routes import DeploymentRoute, RoutingTable
 from routerd.samples import Requests, Sample
 from routerd.slots import SlotOwner, SlotTable

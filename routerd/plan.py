@@ -29,9 +29,10 @@ from pathlib import Path
 from typing import Final
 
 from routerd.haproxy.config import Server
+from routerd.haproxy.first_passages import BackendStat
 from routerd.haproxy.maps import MAP_NAMES
 from routerd.haproxy.peers import take_seats
-from routerd.haproxy.runtime import BackendStat, ServerStat
+from routerd.haproxy.runtime import ServerStat
 from routerd.slots import SlotOwner, SlotTable
 from routerd.wanted import Maps, Place, Wanted
 

@@ -9,12 +9,13 @@ Lines of HAProxy are parsed here, once, into frozen values; nothing is decided.
 
 import asyncio
 import csv
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from routerd.haproxy.config import LOBBY, LOBBY_ID
+from routerd.haproxy.first_passages import BackendStat, Reading, count_once
 from routerd.haproxy.peers import SEAT_ID, read_seats
 
 _PROMPT: Final = b"\n> "
@@ -32,22 +33,6 @@ class CommandRefused(Exception):  # noqa: N818 reads as what happened
         super().__init__(f"HAProxy refused {command!r}: {answer.strip()!r}")
         self.command = command
         self.answer = answer
-
-
-@dataclass(frozen=True)
-class BackendStat:
-    """The BACKEND row of one slot; counters grow from HAProxy's start, and restart with it."""
-
-    slot: str
-    in_flight: int  # requests now at a replica or waiting for one, minus the waiting
-    queued: int  # qcur: waiting for a free replica
-    requests: int
-    status_2xx: int
-    status_4xx: int
-    status_5xx: int
-    servers_up: int
-    queue_time_ms: int  # average over the last 1,024 requests
-    response_time_ms: int
 
 
 @dataclass(frozen=True)
@@ -90,8 +75,9 @@ class Runtime:
         self._timeout = timeout_seconds
         self._lobby_requests = 0  # that the lobby had seen when `_in_lobby` was read
         self._in_lobby: dict[str, BackendStat] = {}
-        self._requests_seen = -1  # of all frontends, when `_backends` was read
-        self._backends: dict[str, BackendStat] | None = None  # the last reading, when nothing was going on in it
+        self._requests_seen = -1  # of all frontends, at the last reading
+        self._reading = Reading()
+        self._quiet = False  # nothing was going on in it
 
     async def execute(self, *commands: str) -> list[str]:
         """Run the commands in order on one connection; one answer (its text, stripped) each.
@@ -112,7 +98,7 @@ class Runtime:
             if answer and not answer.startswith(_SUCCESS):
                 raise CommandRefused(command, answer)
 
-    async def show_stat_backends(self) -> dict[str, BackendStat]:
+    async def show_stat_backends(self) -> Mapping[str, BackendStat]:
         """Counters per slot (backends whose name is a slot's), each request once.
 
         A thousand slots are expensive to read, and this is asked ten times a second. So nothing is read while no
@@ -121,16 +107,18 @@ class Runtime:
         """
         (frontends,) = await self.execute("show stat -1 1 -1")
         requests = {name: seen for name, (_, seen) in parse_frontends(frontends).items()}
-        if self._backends is not None and sum(requests.values()) == self._requests_seen:
-            return self._backends
+        if self._quiet and sum(requests.values()) == self._requests_seen:
+            return self._reading.once
         (text,) = await self.execute("show stat -1 2 -1")
         present, seen = parse_frontends(frontends).get("lobby", (0, 0))
         if present or seen != self._lobby_requests:
             (rows,) = await self.execute(f"show stat -1 4 {LOBBY_ID}")
             self._lobby_requests, self._in_lobby = seen, parse_lobby(rows)
-        found = _without({stat.slot: stat for stat in parse_backend_stats(text)}, self._in_lobby)
-        quiet = not present and not any(stat.in_flight or stat.queued for stat in found.values())
-        self._requests_seen, self._backends = sum(requests.values()), found if quiet else None
+        raw = {stat.slot: stat for stat in parse_backend_stats(text)}
+        self._reading = count_once(raw, away=self._in_lobby, before=self._reading)
+        found = self._reading.once
+        self._quiet = not present and not any(stat.in_flight or stat.queued for stat in found.values())
+        self._requests_seen = sum(requests.values())
         return found
 
     async def show_servers_conn(self, slot: str | None = None) -> list[ServerConn]:
@@ -138,13 +126,13 @@ class Runtime:
         (text,) = await self.execute(f"show servers conn {slot}" if slot else "show servers conn")
         return list(parse_servers_conn(text))
 
-    async def show_slots(self, *slots: str) -> tuple[dict[str, BackendStat], list[ServerStat]]:
+    async def show_slots(self, *slots: str) -> tuple[Mapping[str, BackendStat], list[ServerStat]]:
         """Counters and servers of the named slots, or of all."""
         which = slots or ("-1",)
         texts = await self.execute(*(f"show stat {slot} 6 -1" for slot in which))
         rows = [row for text in texts for row in _stat_rows(text)]  # once: of a thousand slots they are many
         backends = {stat.slot: stat for stat in _backend_stats(rows)}
-        return _without(backends, _lobby_stats(rows)), list(_server_stats(rows))
+        return count_once(backends, away=_lobby_stats(rows), before=Reading()).once, list(_server_stats(rows))
 
     async def show_seats(self) -> dict[int, str]:
         """Seat number -> address of the routers that sit there, alive or not."""
@@ -251,21 +239,6 @@ def _backend_stat(row: Sequence[str]) -> BackendStat:
         queue_time_ms=_int(row[_QUEUE_TIME]),
         response_time_ms=_int(row[_RESPONSE_TIME]),
     )
-
-
-def _without(backends: dict[str, BackendStat], lobby: dict[str, BackendStat]) -> dict[str, BackendStat]:
-    """The counters without those requests' first passage."""
-    for slot, away in lobby.items():
-        if stat := backends.get(slot):
-            backends[slot] = replace(
-                stat,
-                in_flight=max(0, stat.in_flight - away.in_flight),
-                requests=stat.requests - away.requests,
-                status_2xx=stat.status_2xx - away.status_2xx,
-                status_4xx=stat.status_4xx - away.status_4xx,
-                status_5xx=stat.status_5xx - away.status_5xx,
-            )
-    return backends
 
 
 def parse_servers_conn(text: str) -> Iterable[ServerConn]:

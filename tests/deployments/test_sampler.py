@@ -82,6 +82,12 @@ def test_samples_are_kept_for_deployments_that_are_known(reader: ClusterReader) 
     assert (row.p50_ms, row.queued, row.replicas_wanted) == (None, 3.0, 1)
 
 
+def test_a_count_no_router_should_report_keeps_no_sample_from_being_stored(reader: ClusterReader) -> None:
+    told = {"2xx": -1, "4xx": 0, "429": 0, "5xx": 3}
+    reader._store("routerd-1/uid@0", samples=[sample(requests=told), sample(seq=2)], decisions=[])
+    assert list(MetricSample.objects.order_by("pk").values_list("ok", "failed")) == [(0, 3), (9, 0)]
+
+
 def test_a_decision_told_again_once_its_replicas_are_ready_is_the_same_decision(reader: ClusterReader) -> None:
     reader._store("routerd-1/uid@0", samples=[], decisions=[decision()])
     reader._store("routerd-1/uid@0", samples=[], decisions=[decision(seq=9, ready_at=AT + 8)])

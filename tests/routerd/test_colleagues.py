@@ -14,7 +14,7 @@ from routerd.board import Board, Report, board_of
 from routerd.colleagues import run_colleagues
 from routerd.control import InForce
 from routerd.daemon import Daemon
-from routerd.haproxy.runtime import BackendStat
+from routerd.haproxy.first_passages import BackendStat
 from routerd.load import run_load
 from routerd.settings import Settings
 from routerd.slots import SlotTable

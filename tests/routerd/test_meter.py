@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from routerd.haproxy.config import LOG_FIELDS
-from routerd.haproxy.runtime import BackendStat
+from routerd.haproxy.first_passages import BackendStat
 from routerd.load import describe_record
 from routerd.meter import AccessRecord, LoadMeter, quantiles, read_record, split_record
 from routerd.routes import RoutingTable

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from routerd.haproxy.first_passages import BackendStat
 from routerd.haproxy.maps import MAP_NAMES
-from routerd.haproxy.runtime import BackendStat, ServerStat
+from routerd.haproxy.runtime import ServerStat
 from routerd.plan import Plan, Running, ServerKey, make_plan
 from routerd.routes import DeploymentRoute, EndpointRoute, Replica, RoutingTable, ScaleSpec
 from routerd.slots import SlotTable
