@@ -1,6 +1,7 @@
 """Compiles what containers of the cluster's own image import, because they cannot: their packages are read-only.
 
-    python -m clusters.embedded.warm PACKAGE...      imports every module of each, so that Python writes its bytecode
+    python -m clusters.embedded.warm PACKAGE...      imports every module of each, and compiles what that asks to be
+                                                     installed: some of it is imported only when it is used
 
 Without it every start of such a container compiles its libraries again, for most of a second. It is run once for each
 state of the packages, in the background and at the lowest priority; where the directories cannot be written, nothing
@@ -8,12 +9,15 @@ is gained and nothing lost.
 """
 
 import asyncio
+import compileall
 import contextlib
 import importlib
 import os
 import pkgutil
+import re
 import signal
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Final
 
@@ -64,8 +68,30 @@ def import_all(package: str) -> None:
                 importlib.import_module(module.name)
 
 
+def compile_requirements() -> None:
+    """Write the bytecode of every distribution that has something of what is imported now, and of all it requires."""
+    owners = metadata.packages_distributions()
+    wanted = {owner for module in sys.modules for owner in owners.get(module.partition(".")[0], ())}
+    done: set[str] = set()
+    while wanted:
+        name = wanted.pop()
+        with contextlib.suppress(metadata.PackageNotFoundError):  # what is only required elsewhere, or as an extra
+            distribution = metadata.distribution(name)
+            done.add(name)
+            wanted |= {_name(requirement) for requirement in distribution.requires or ()} - done
+            for file in distribution.files or ():
+                if file.suffix == ".py":
+                    compileall.compile_file(str(distribution.locate_file(file)), quiet=2)
+
+
+def _name(requirement: str) -> str:
+    """The name at the beginning of "anyio>=4; python_version < '3.12'"."""
+    return re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0]
+
+
 if __name__ == "__main__":
     linux.die_with_parent(signal.SIGKILL)
     os.nice(_LOWEST)
     for name in sys.argv[1:]:
         import_all(name)
+    compile_requirements()
