@@ -30,7 +30,9 @@ from clusters.embedded.server.request import Asked, flag, number
 
 _BOOKMARK_SECONDS: Final = 10.0
 _FLOOD: Final = 4  # changes at once: more are under way
-_REST_SECONDS: Final = 0.01  # a watch in a flood is written to a hundred times a second, not for every turn of the loop
+# A watch in a flood is not written to in every turn of the loop: the more there are, the more goes into one writing.
+_REST_FOR_EACH: Final = 0.0004  # seconds, for each watch
+_LONGEST_REST: Final = 0.02
 _SHORTEST, _LONGEST = 1800, 3600  # seconds, when the client does not say
 
 Matches = Callable[[Stored], bool]
@@ -155,4 +157,4 @@ async def _chunks(request: web.Request, subscription: Watch, lines: Lines, *, fi
         if not changes and bookmarks:
             yield lines.bookmark()
         if len(changes) >= _FLOOD:
-            await asyncio.sleep(_REST_SECONDS)
+            await asyncio.sleep(min(_LONGEST_REST, _REST_FOR_EACH * len(request.app[CONTEXT].watches)))
