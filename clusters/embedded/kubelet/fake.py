@@ -12,7 +12,7 @@ from clusters.embedded.addresses import PodAddresses
 from clusters.embedded.errors import ApiError
 from clusters.embedded.journal import Change
 from clusters.embedded.kubelet.node import Node, now_text
-from clusters.embedded.kubelet.registration import register, renew_lease
+from clusters.embedded.kubelet.registration import keep_alive, register
 from clusters.embedded.kubelet.status import ContainerReport, Running, Terminated, pod_status
 from clusters.embedded.resources import PODS, Obj
 
@@ -54,7 +54,7 @@ class FakeKubelet:
         while True:
             await asyncio.sleep(self.node.heartbeat)
             with contextlib.suppress(ApiError):
-                renew_lease(self.node)
+                keep_alive(self.node)
 
     def _on_pod(self, change: Change) -> None:
         metadata = change.obj["metadata"]

@@ -26,7 +26,7 @@ from clusters.embedded.kubelet.container import ContainerWorker
 from clusters.embedded.kubelet.node import Node
 from clusters.embedded.kubelet.pod import PodWorker
 from clusters.embedded.kubelet.process import ContainerProcess, StartError, is_alive
-from clusters.embedded.kubelet.registration import register, renew_lease
+from clusters.embedded.kubelet.registration import keep_alive, register
 from clusters.embedded.resources import CONFIG_MAPS, PODS, SECRETS, SERVICES, Obj
 
 log = logging.getLogger(__name__)
@@ -213,7 +213,9 @@ class Kubelet:
                 for worker in list(self._workers.values()):
                     worker.refresh_volumes()
             with contextlib.suppress(ApiError):  # a Lease that was deleted by hand is made anew next time
-                renew_lease(self.node)
+                if keep_alive(self.node):
+                    for worker in list(self._workers.values()):
+                        worker.publish()
             await asyncio.sleep(self.node.heartbeat)
 
 

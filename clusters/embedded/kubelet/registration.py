@@ -1,9 +1,12 @@
 """A node makes itself known: its Node object, and the Lease by which the cluster sees that it lives."""
 
+import logging
 from typing import Final
 
 from clusters.embedded.kubelet.node import ISOLATION_ANNOTATION, MEMORY_ANNOTATION, Node, node_object, now_text
 from clusters.embedded.resources import LEASES, NODES, Obj
+
+log = logging.getLogger(__name__)
 
 _NAMESPACE: Final = "kube-node-lease"
 LEASE_SECONDS: Final = 40
@@ -32,6 +35,21 @@ def register(node: Node) -> None:
     current = registry.get(NODES, None, node.name)
     registry.update_status(NODES, {**current, "status": wanted["status"]})
     renew_lease(node)
+
+
+def keep_alive(node: Node) -> bool:
+    """Renew the Lease. True when the node had been given up meanwhile, and was told to be ready again. Raises ApiError.
+
+    A machine that slept for a while finds its Lease too old, and its node and pods called not ready.
+    """
+    renew_lease(node)
+    known = node.registry.find(NODES, None, node.name)
+    conditions = ((known or {}).get("status") or {}).get("conditions") or ()
+    if all(condition["status"] != "Unknown" for condition in conditions):
+        return False
+    register(node)
+    log.info("Node is ready again node=%s", node.name)
+    return True
 
 
 def _extended(amounts: Obj) -> Obj:

@@ -7,7 +7,7 @@ import pytest
 
 from clusters.embedded.controllers.nodes import stay, wanted_taints
 from clusters.embedded.kubelet.node import Plan, plans_for
-from clusters.embedded.resources import NODES, PODS
+from clusters.embedded.resources import LEASES, NODES, PODS
 from tests.clusters.embedded.conftest import Starter, World, container, deployment, http_get, pod, service
 from tests.clusters.embedded.test_cluster import processes_of, ready_addresses
 
@@ -140,3 +140,26 @@ async def test_pods_of_a_lost_node_move_and_those_it_had_end_when_it_is_back(sta
         lambda: ready("local-2") == "True" and not registry.get(NODES, None, "local-2")["spec"].get("taints")
     )
     assert len(world.pods()) == 2
+
+
+async def test_a_node_that_was_given_up_while_the_machine_slept_is_ready_again_and_so_are_its_pods(
+    start: Starter,
+) -> None:
+    world = await start(node_grace=2.0)
+    registry = world.cluster.registry
+    world.deploy(deployment("web", replicas=1))
+    world.expose(service("web"))
+    await world.until(lambda: len(ready_addresses(world, "web")) == 1)
+    (before,) = world.pods()
+    lease = registry.get(LEASES, "kube-node-lease", "local")
+    registry.update(LEASES, {**lease, "spec": {**lease["spec"], "renewTime": "2026-11-21T00:00:00.000000Z"}})
+
+    pod = before["metadata"]["name"]
+    await world.until(lambda: "NodeNotReady" in world.reasons("local") & world.reasons(pod))
+
+    def is_ready() -> bool:
+        node = registry.get(NODES, None, "local")
+        return not node["spec"].get("taints") and all(c["status"] != "Unknown" for c in node["status"]["conditions"])
+
+    await world.until(lambda: is_ready() and len(ready_addresses(world, "web")) == 1)
+    assert [pod["metadata"]["uid"] for pod in world.pods()] == [before["metadata"]["uid"]]
