@@ -69,7 +69,7 @@ MIDDLEWARE = [
 ]
 ROOT_URLCONF = "studio.urls"
 ASGI_APPLICATION = "studio.asgi.application"
-PAGES = ["django.template.loaders.filesystem.Loader", "django.template.loaders.app_directories.Loader"]
+PAGE_LOADERS = ["django.template.loaders.filesystem.Loader", "django.template.loaders.app_directories.Loader"]
 TEMPLATES: list[dict[str, Any]] = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
@@ -77,7 +77,7 @@ TEMPLATES: list[dict[str, Any]] = [
         "APP_DIRS": False,
         "OPTIONS": {
             # Written out, because installing template_partials as an app would import Django's whole admin.
-            "loaders": [("template_partials.loader.Loader", [("django.template.loaders.cached.Loader", PAGES)])],
+            "loaders": [("template_partials.loader.Loader", [("django.template.loaders.cached.Loader", PAGE_LOADERS)])],
             "context_processors": [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",

@@ -52,12 +52,13 @@ class Sample:
             self._thread.join(timeout=5)
 
     def _work(self) -> None:
-        started = time.monotonic()
+        started, remembered = time.monotonic(), self._marker.exists()
         try:
-            endpoint = self._made_before() if self._marker.exists() else self._make()
+            endpoint = self._made_before() if remembered else self._make()
             if endpoint:
                 self._report.answering(self._ask(endpoint, since=started))
-                self._remember(endpoint)
+                if not remembered:
+                    self._remember(endpoint)
         except (CannotStartError, SlipwayError) as error:
             if not self._stopped.is_set():
                 self._report.trouble(f"{error} The studio goes on; look at its Operations page.")
