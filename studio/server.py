@@ -83,11 +83,14 @@ def bind(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def run_server(*, env: Env, ready: Callable[[], None] | None = None) -> list[str]:
+def run_server(
+    *, env: Env, ready: Callable[[], None] | None = None, ending: Callable[[], None] | None = None
+) -> list[str]:
     """Serve until SIGTERM or SIGINT; call from the main thread.
 
     `ready` runs in a thread of its own as soon as pages are answered, so it may call the studio itself; worker, beat
-    and watcher follow it, because whoever waits for the first page should not wait for them.
+    and watcher follow when it returns, because whoever waits for the first page should not wait for them. `ending` is
+    called when no more pages are answered; it ends what `ready` still waits for.
     Returns the names of threads that did not end in time (normally none); with some, leave by os._exit.
     Raises PortTakenError, and what kept the worker from starting.
     """
@@ -102,7 +105,7 @@ def run_server(*, env: Env, ready: Callable[[], None] | None = None) -> list[str
         try:
             if ready is not None:
                 ready()
-            if company:
+            if company and not server.should_exit:
                 company.start()
         except Exception as error:
             troubles.append(error)
@@ -112,8 +115,12 @@ def run_server(*, env: Env, ready: Callable[[], None] | None = None) -> list[str
 
     opening = threading.Thread(target=open_house, name="opening", daemon=True)
     server = make_server(application, listening=opening.start, proxies=env.proxies)
-    with _signals_stop(server):
-        asyncio.run(server.serve(sockets=[listener]))
+    try:
+        with _signals_stop(server):
+            asyncio.run(server.serve(sockets=[listener]))
+    finally:
+        if ending is not None:
+            ending()
     if opening.ident is not None:
         opening.join(THREADS_GET)
     left = [opening.name] if opening.is_alive() else []

@@ -22,6 +22,9 @@ from clusters.embedded.warm import warm
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m clusters.embedded", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="directory for everything the cluster keeps")
+    parser.add_argument(
+        "--wait", action="store_true", help="read more options from standard input, one a line; none of them: exit"
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address of the API server")
     parser.add_argument("--port", type=int, default=0, help="port of the API server; 0 takes a free one")
     parser.add_argument(
@@ -83,8 +86,13 @@ async def _run(options: Options, *, began: float) -> None:
 
 
 def main() -> int:
-    began = time.monotonic()
     given = _arguments().parse_args()
+    if given.wait:
+        more = sys.stdin.read().splitlines()
+        if not more:
+            return 0
+        given = _arguments().parse_args([*sys.argv[1:], *more])
+    began = time.monotonic()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
     data = given.data.resolve()
     try:

@@ -29,10 +29,10 @@ from pathlib import Path
 import yaml
 
 from routerd.contract import EMBEDDED_BUILDER_IMAGE, EMBEDDED_SLIPWAY_IMAGE
+from studio.up.begin import ROOT, BegunCluster
 from studio.up.errors import CannotStartError
 
 log = logging.getLogger(__name__)
-ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 30.0
 STOP_SECONDS = 15.0
 
@@ -51,6 +51,7 @@ class ClusterProcess:
 
     def __init__(self, home: Path, *, port: int, isolation: str = "auto") -> None:
         self.data = home / "cluster"
+        self._begun: BegunCluster | None = None
         self.kubeconfig = self.data / "kubeconfig"
         self.package_cache = self.data / "images" / "uv-cache"  # of its build pods, see clusters/embedded/build.py
         self._record_path = home / "run" / "cluster.json"
@@ -58,6 +59,7 @@ class ClusterProcess:
         self._port = port
         self._options = ["--no-isolation"] if isolation == "none" else []
         self._pid = 0
+        self._child: subprocess.Popen[str] | None = None  # None: adopted
         self._ready = threading.Event()
         self._failure = ""
         self._stopping = threading.Event()
@@ -68,8 +70,15 @@ class ClusterProcess:
         record = self._read_record()
         return is_running(record, pid=record.pid)
 
-    def start(self) -> None:
-        """Begin starting it; returns at once. `wait_ready` tells the outcome."""
+    def start(self, begun: BegunCluster | None = None) -> None:
+        """Begin starting it, in a process that was begun before or another; returns at once.
+
+        `wait_ready` tells the outcome.
+        """
+        if begun is not None and (begun.data != self.data or self.left_running()):
+            begun.discard()
+        else:
+            self._begun = begun
         self._thread.start()
 
     def wait_ready(self) -> None:
@@ -103,6 +112,8 @@ class ClusterProcess:
             self._failure = ""
             self._ready.set()
             wait_for_exit(self._pid)
+            if self._child is not None:
+                self._child.wait()  # at once: it only takes note
             if self._stopping.is_set():
                 return
             pause = 0.2 if time.monotonic() - started > 60 else min(pause * 2, 10)
@@ -122,27 +133,15 @@ class ClusterProcess:
 
     def _spawn(self) -> int:
         self.data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with self._log_path.open("ab") as errors:
-            arguments = ["--data", str(self.data), "--port", str(self._port), *self._options]
-            arguments += ["--image", f"{EMBEDDED_SLIPWAY_IMAGE}={self._write_image()}"]
-            arguments += ["--image", f"{EMBEDDED_BUILDER_IMAGE}=self"]
-            process = subprocess.Popen(
-                [sys.executable, "-m", "clusters.embedded", *arguments],
-                cwd=ROOT,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                start_new_session=True,
-                text=True,
-            )
-        self._write_record(Record(pid=process.pid, start_time=start_time_of(process.pid), code=fingerprint()))
-        assert process.stdout is not None  # noqa: S101 - stdout=PIPE
-        with process.stdout:
-            line = process.stdout.readline()
-        if not line:
-            process.wait()
+        begun, self._begun = self._begun or BegunCluster(self.data, log=self._log_path), None
+        self._child, pid = begun.process, begun.process.pid
+        self._write_record(Record(pid=pid, start_time=start_time_of(pid), code=fingerprint()))
+        images = {EMBEDDED_SLIPWAY_IMAGE: str(self._write_image()), EMBEDDED_BUILDER_IMAGE: "self"}
+        options = ["--port", str(self._port), *self._options, *(f"--image={k}={v}" for k, v in images.items())]
+        if not begun.run(options):
+            begun.process.wait()
             raise CannotStartError(last_line(self._log_path))
-        return process.pid
+        return pid
 
     def _write_image(self) -> Path:
         """The record of the image that holds routerd: this .venv and the two packages that run in a cluster."""

@@ -37,15 +37,25 @@ class Sample:
         self._marker = home / "first-run.json"
         self._first_run: FirstRun | None = None
         self._stopped = threading.Event()
+        self._settled = threading.Event()
         self._thread = threading.Thread(target=self._work, name="sample", daemon=True)
 
     def start(self) -> None:
         """Begin; what comes of it is told by the report."""
         self._thread.start()
 
+    def wait_answered(self, timeout: float) -> None:
+        """Return when a sample made at an earlier start answers, after `timeout` seconds at the latest.
+
+        The first one is deployed by the tasks themselves, so nobody may wait for it.
+        """
+        if self._marker.exists():
+            self._settled.wait(timeout)
+
     def stop(self) -> None:
         """Give up: the studio is ending."""
         self._stopped.set()
+        self._settled.set()
         if self._first_run:
             self._first_run.stop()
         if self._thread.ident is not None:
@@ -63,6 +73,7 @@ class Sample:
             if not self._stopped.is_set():
                 self._report.trouble(f"{error} The studio goes on; look at its Operations page.")
         finally:
+            self._settled.set()
             connection.close()
 
     def _made_before(self) -> Endpoint | None:

@@ -19,11 +19,16 @@ from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """
-import os
+import os, threading
 os.environ["DJANGO_SETTINGS_MODULE"] = "studio.settings"
 from studio.env import read_env
 from studio.server import run_server
-left = run_server(env=read_env(), ready=lambda: print("ready", flush=True))
+waits = threading.Event()
+def ready():
+    print("ready", flush=True)
+    if "SLIPWAY_TEST_WAITS" in os.environ:
+        waits.wait(60)
+left = run_server(env=read_env(), ready=ready, ending=waits.set)
 print("left", left, flush=True)
 """
 
@@ -31,9 +36,9 @@ print("left", left, flush=True)
 class StudioProcess:
     """run_server in a process of its own, with a home of its own."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, **environment: str) -> None:
         self.port = free_port()
-        self.env = {**os.environ, "SLIPWAY_HOME": str(home), "SLIPWAY_PORT": str(self.port)}
+        self.env = {**os.environ, "SLIPWAY_HOME": str(home), "SLIPWAY_PORT": str(self.port), **environment}
         self.env.pop("DJANGO_SETTINGS_MODULE", None)
         self.process = subprocess.Popen(
             [sys.executable, "-c", PROGRAM], cwd=ROOT, env=self.env, stdout=subprocess.PIPE, text=True
@@ -98,6 +103,20 @@ def test_it_answers_and_ends_within_five_seconds_with_a_socket_open(number: int,
     assert studio.wait_for("left") == "left []"
     assert studio.process.wait(10) == 0
     assert time.monotonic() - began < 5
+
+
+def test_told_to_end_while_something_waits_for_the_first_answers_it_ends_at_once(home: Path) -> None:
+    studio = StudioProcess(home, SLIPWAY_TEST_WAITS="1")
+    try:
+        studio.wait_for("ready")
+        assert httpx.get(f"http://127.0.0.1:{studio.port}/sign-in").status_code == 200
+        began = time.monotonic()
+        studio.process.send_signal(signal.SIGTERM)
+        assert studio.wait_for("left") == "left []"
+        assert studio.process.wait(10) == 0
+        assert time.monotonic() - began < 5
+    finally:
+        studio.end()
 
 
 def test_a_taken_port_is_one_clear_sentence() -> None:
