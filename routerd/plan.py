@@ -275,7 +275,7 @@ class _Work:
 def drain_limit(record: str | None) -> float:
     """Seconds a replica may take to finish: the slot's request timeout, and a little more."""
     parts = (record or "").split("|")
-    timeout_ms = int(parts[1]) if len(parts) > 1 and parts[1].isdigit() else _LONGEST_REQUEST_MS
+    timeout_ms = int(parts[0]) if parts[0].isdigit() else _LONGEST_REQUEST_MS
     return timeout_ms / 1000 + DRAIN_SLACK_SECONDS
 
 

@@ -3,7 +3,7 @@
 Every routed deployment has one slot, of the class of its longest wait (`assign_slots`). Names lead to slots through
 maps, and one record per slot holds the limits its rules read:
 
-    endpoints   name -> auth|slot|mirror|split      keys    SHA-256:name -> name of the key, and when it ends
+    endpoints   name -> auth|slot or split|mirror   keys    SHA-256:name -> name of the key, and when it ends
     pins        name:deployment -> slot             tokens  name:kid -> algorithm|file|issuer|audience
     slots       slot -> limits                      hosts   host -> name
                                                     cors    origin|name -> seconds
@@ -13,8 +13,9 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import accumulate
 
-from routerd.haproxy.config import Server
+from routerd.haproxy.config import QUICK_SPLIT, Server
 from routerd.haproxy.maps import MAP_NAMES
 from routerd.haproxy.peers import seat_name
 from routerd.peers import Ring, seat_peers
@@ -152,33 +153,48 @@ def _token_entries(endpoint: EndpointRoute) -> Iterator[tuple[str, str]]:
 
 
 def endpoint_record(endpoint: EndpointRoute, *, slots: Mapping[str, str]) -> str:
-    """`key|@|5:q500-0002|90:q500-0001:100:q500-0002||private`: auth, slot, mirror, split, (sticky,) access.
+    """`key|@:90:q500-0001:100:q500-0002|5:q500-0002||private`: auth, slot or split, mirror, (sticky,) access.
 
-    `key|q500-0001||`: one deployment takes all the traffic. `key|||`: none does. A split that is decided by what the
-    request carries says so in a fifth part, `|header:x-session`; an endpoint that answers on one listener only says
-    that in a sixth.
+    `key|q500-0001|`: one deployment takes all the traffic. `key||`: none does. `usual` in place of `key` says that the
+    endpoint asks for nothing that HAProxy's short way leaves out. A split that is decided by what the request carries
+    says so in a fourth part, `|header:x-session`; an endpoint that answers on one listener only says that in a fifth.
     """
-    access = "" if endpoint.access == "both" else f"|{endpoint.access}"
-    mirror = "".join(f"{percent}:{slots[name]}" for name, percent in endpoint.mirror[:1])
+    slot, sticky = "", ""
     if [percent for _, percent in endpoint.traffic] == [100]:
-        return f"{endpoint.auth_mode}|{slots[endpoint.traffic[0][0]]}|{mirror}|" + (access and f"|{access}")
-    total, split = 0, []
-    for name, percent in endpoint.traffic:
-        total += percent
-        split.append(f"{total}:{slots[name]}")
-    sticky = f"{endpoint.sticky.source}:{endpoint.sticky.name}" if endpoint.sticky and split else ""
-    return f"{endpoint.auth_mode}|{'@' if split else ''}|{mirror}|{':'.join(split)}" + f"|{sticky}{access}".rstrip("|")
+        slot = slots[endpoint.traffic[0][0]]
+    elif endpoint.traffic:
+        totals = accumulate(percent for _, percent in endpoint.traffic)
+        slot = ":".join(
+            ["@", *(f"{total}:{slots[name]}" for total, (name, _) in zip(totals, endpoint.traffic, strict=True))]
+        )
+        sticky = f"{endpoint.sticky.source}:{endpoint.sticky.name}" if endpoint.sticky else ""
+    mirror = "".join(f"{percent}:{slots[name]}" for name, percent in endpoint.mirror[:1])
+    access = "" if endpoint.access == "both" else endpoint.access
+    auth = "usual" if _is_usual(endpoint) else endpoint.auth_mode
+    return f"{auth}|{slot}|" + f"{mirror}|{sticky}|{access}".rstrip("|")
+
+
+def _is_usual(endpoint: EndpointRoute) -> bool:
+    asks_more = (
+        endpoint.key_expiry
+        or endpoint.priorities
+        or endpoint.mirror
+        or endpoint.sticky
+        or endpoint.cors
+        or endpoint.access != "both"
+    )
+    weights = [percent for _, percent in endpoint.traffic]
+    return endpoint.auth_mode == "key" and not asks_more and sum(weights) == 100 and len(weights) <= QUICK_SPLIT
 
 
 def slot_record(deployment: DeploymentRoute, *, hold_seconds: float, retry_after: int) -> str:
-    """`20|5000|500|1|blue`: longest queue, request timeout and hold in ms, Retry-After in s, deployment.
+    """`5000|blue|500|1|20`: request timeout in ms, deployment, hold in ms, Retry-After in s, longest queue.
 
     A model that may be scaled to zero is waited for while it starts, any other as long as in a queue.
     """
     from_zero = deployment.scale.mode == "auto" and deployment.scale.min == 0
     hold_ms = int(hold_seconds * 1000) if from_zero else deployment.max_queue_wait_ms
-    limits = (deployment.max_queue, deployment.request_timeout_ms, hold_ms, max(1, retry_after))
-    return "|".join([*map(str, limits), deployment.name])
+    return f"{deployment.request_timeout_ms}|{deployment.name}|{hold_ms}|{max(1, retry_after)}|{deployment.max_queue}"
 
 
 def _extras(endpoint: EndpointRoute, *, seats: Sequence[str]) -> str:

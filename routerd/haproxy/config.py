@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from routerd import contract
-from routerd.haproxy.peers import ahead_rules, render_seats
+from routerd.haproxy.peers import SOMEBODY_AHEAD, ahead_rules, render_seats
 from routerd.haproxy.problems import ANSWERS, CONTENT_TYPE
 from routerd.settings import Settings
 from routerd.slots import slot_wait_ms
@@ -19,19 +19,28 @@ from routerd.slots import slot_wait_ms
 _MIRROR_RESERVE: Final = 5536  # bytes of a buffer that a mirrored request's headers may take
 _HOT_BUFFERS: Final = 256  # free buffers kept at hand
 
-# The slot of a request, and from which its arrival follows: %Ts.%ms + %Th + %Ti. At most 128 characters.
+# After the request's name: its slot, and from which its arrival follows, %Ts.%ms + %Th + %Ti. At most 128 characters.
 _LOBBY_FORMAT: Final = "%[var(txn.be)]|%Ts|%ms|%Th|%Ti"
-_QUICK_SPLIT: Final = 3  # deployments chosen among by HAProxy's own rules; Lua takes over where there are more
+QUICK_SPLIT: Final = 3  # deployments chosen among by HAProxy's own rules; Lua takes over where there are more
 
+# Headers of a request that rules ask for: (placeholder, header, characters kept).
+_CAPTURES: Final = (
+    ("CLIENT_ID", "x-ms-client-request-id", 128),
+    ("TRACE", "traceparent", 64),
+    ("PRIORITY", contract.PRIORITY_HEADER, 16),
+    ("PIN", contract.PIN_HEADER, 128),
+    ("ORIGIN", "origin", 300),
+    ("LENGTH", "content-length", 20),
+)
+_CAPTURED: Final = {name: f"capture.req.hdr({place})" for place, (name, _, _) in enumerate(_CAPTURES)}
 # How callers name a request, and the trace it belongs to: only what such a name may hold.
-_CALLERS_IDS: Final = """\
-    http-request set-var(txn.client_rid) req.hdr(x-ms-client-request-id),regsub([^A-Za-z0-9_-],,g),bytes(0,40)
-    http-request set-var(txn.traceparent) req.hdr(traceparent),regsub([^0-9a-f-],,g),bytes(0,55)"""
+_CLEAN_CLIENT_ID: Final = f"{_CAPTURED['CLIENT_ID']},regsub([^A-Za-z0-9_-],,g),bytes(0,40)"
+_CLEAN_TRACE: Final = f"{_CAPTURED['TRACE']},regsub([^0-9a-f-],,g),bytes(0,55)"
 
 # The access record, one tab-separated datagram per logged request: (field, HAProxy's expression).
 # Times are milliseconds, -1 when the request never got there. "-" or nothing: not known.
 LOG_FIELDS: Final[tuple[tuple[str, str], ...]] = (
-    ("request_id", "%[var(txn.rid)]"),
+    ("request_id", "%[unique-id,field(1,|)]"),
     ("client", "%ci"),
     ("endpoint", "%[var(txn.ep)]"),
     ("slot", "%[var(txn.be)]"),
@@ -55,8 +64,8 @@ LOG_FIELDS: Final[tuple[tuple[str, str], ...]] = (
     ("held_ms", "%[var(txn.held)]"),  # only of requests that waited in the lobby
     ("forwarded_for", "%[var(txn.client)]"),  # the caller, where the record comes from the second hop
     ("path", "%HPO"),  # as it came in
-    ("client_request_id", "%[var(txn.client_rid)]"),
-    ("traceparent", "%[var(txn.traceparent)]"),
+    ("client_request_id", f"%[{_CLEAN_CLIENT_ID}]"),
+    ("traceparent", f"%[{_CLEAN_TRACE}]"),
     ("accepted", "%Ts.%ms"),  # unix time; the request begins handshake_ms and idle_ms later
     ("idle_ms", "%Ti"),
 )
@@ -155,10 +164,12 @@ def _placeholders(settings: Settings, *, slots: int) -> dict[str, str]:
         "PLAIN_HTTP": _plain_http(settings),
         "PEER_BIND": f"{_host(settings.bind)}:{settings.peer_port}",
         "AHEAD_RULES": ahead_rules(settings),
+        "NOBODY_AHEAD": f"!{SOMEBODY_AHEAD}" if settings.peer_port else "",
         "LOG_SAMPLE": str(settings.log_sample),
         "LOG_FORMAT": r"\t".join(expression for _, expression in LOG_FIELDS),
         "CONTENT_TYPE": CONTENT_TYPE,
-        "CALLERS_IDS": _CALLERS_IDS,
+        "CAPTURES": "\n".join(f"    capture request header {header} len {most}" for _, header, most in _CAPTURES),
+        "CLEAN_CLIENT_ID": _CLEAN_CLIENT_ID,
         "PRIORITY_HEADER": contract.PRIORITY_HEADER,
         "REASON_HEADER": contract.REASON_HEADER,
         "PIN_HEADER": contract.PIN_HEADER,
@@ -171,7 +182,7 @@ def _placeholders(settings: Settings, *, slots: int) -> dict[str, str]:
         "SLOT_ERRORS": _errors({408: "request_timeout", 502: "model_broke_off", 504: "model_timeout"}),
         "UNAVAILABLE": _asked_answer(503, "lua.reason", settings),
     }
-    return values | {f"ANSWER_{code}": _answer(code) for code in ANSWERS}
+    return values | _CAPTURED | {f"ANSWER_{code}": _answer(code) for code in ANSWERS}
 
 
 def _tls_bind(settings: Settings) -> str:
@@ -207,11 +218,10 @@ def _fill(template: str, values: Mapping[str, str]) -> str:
 
 
 def _split_rules() -> str:
-    """The first cumulative percent above the dice names the slot."""
     rules = [
-        f"    http-request set-var(txn.be) var(txn.rec),field(4,|),field({2 * n},:) if "
-        f"split {{ var(txn.rec),field(4,|),field({2 * n - 1},:),sub(txn.dice) gt 0 }}"
-        for n in range(1, _QUICK_SPLIT + 1)
+        f"    http-request set-var(txn.be) var(txn.be),field({2 * n + 1},:) if "
+        f"split {{ var(txn.be),field({2 * n},:),sub(txn.dice) gt 0 }}"
+        for n in range(1, QUICK_SPLIT + 1)
     ]
     return "\n".join(rules)
 

@@ -20,6 +20,9 @@ _CHECK: Final = (
 )
 
 
+SOMEBODY_AHEAD: Final = "{ var(txn.srec),field(7,|) -m len gt 0 }"  # a rule's condition
+
+
 def seat_name(number: int) -> str:
     """The backend of a seat."""
     return f"peer{number}"
@@ -53,12 +56,11 @@ def ahead_rules(settings: Settings) -> str:
     """Rules of a frontend that pass a request on to the first router ahead of this one that lives."""
     if not settings.peer_port:
         return ""
-    seats = [f"var(txn.ahead),field({place},:)" for place in range(1, MOST_PEERS + 1)]
+    seats = [f"var(txn.srec),field(7,|),field({place},:)" for place in range(1, MOST_PEERS + 1)]
     return "\n".join(
         [
-            "    http-request set-var(txn.ahead) var(txn.srec),field(7,|)",
-            "    acl ahead var(txn.ahead) -m len gt 0",
-            *(f"    use_backend %[{seat}] if ahead {{ {seat},concat(_up),nbsrv gt 0 }}" for seat in seats),
+            f"    use_backend %[var(txn.be)] unless {SOMEBODY_AHEAD}",
+            *(f"    use_backend %[{seat}] if {{ {seat},concat(_up),nbsrv gt 0 }}" for seat in seats),
         ]
     )
 

@@ -87,7 +87,7 @@ async def test_retry_after_follows_the_measured_service_time(router: Router, sta
     router.reconciler.report_service_time(slot=slot, seconds=2.3)
 
     async def told() -> bool:
-        return "|3|blue" in (await router.runtime.show_map(router.settings.run_dir / "slots.map"))[slot]
+        return (await router.runtime.show_map(router.settings.run_dir / "slots.map"))[slot].split("|")[3] == "3"
 
     await eventually(told)
     accepted = asyncio.create_task(router.call())

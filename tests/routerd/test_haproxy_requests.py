@@ -140,7 +140,7 @@ async def test_headers_that_speak_for_the_router_are_taken_from_neither_side(
     blue = await start_model("blue-1")
     await router.serve(endpoint(deployment("blue", blue)))
 
-    await router.call(headers={"x-routerd-slot": "q500-0001", "x-routerd-anything": "x"})
+    await router.call(headers={"x-slipway-hop-slot": "q500-0001", "x-slipway-hop-anything": "x"})
 
     assert not [name for name in blue.seen[0].headers if name.startswith("x-routerd")]
 

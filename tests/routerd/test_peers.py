@@ -132,7 +132,8 @@ async def test_the_model_sees_nothing_of_the_hop_and_the_answer_is_whole(three: 
         for number in range(20):
             yield b"%04d" % number * 1000
 
-    forged = {"x-routerd-endpoint": "rates", "x-routerd-deployment": "green", "x-routerd-slot": "q60000-0001"}
+    steered = {"endpoint": "rates", "deployment": "green", "slot": "q60000-0001"}
+    forged = {f"x-slipway-hop-{name}": value for name, value in steered.items()}
     sized = await other.call(path="/a/b?c=d", headers=forged)
     chunked = await other.call(data=pieces())
 
@@ -383,7 +384,7 @@ async def test_nobody_without_a_routers_certificate_gets_in(
 
     def attempt(context: ssl.SSLContext | None) -> bytes:
         head = b"POST /score HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n"
-        head += b"x-routerd-endpoint: credit\r\nx-routerd-deployment: blue\r\n\r\n{}"
+        head += b"x-slipway-hop-endpoint: credit\r\nx-slipway-hop-deployment: blue\r\n\r\n{}"
         plain = socket.create_connection(where, timeout=5)
         with suppress(OSError), context.wrap_socket(plain) if context else plain as used:
             used.sendall(head)

@@ -3,12 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from routerd.haproxy.first_passages import BackendStat
 from routerd.haproxy.maps import MAP_NAMES
 from routerd.haproxy.runtime import ServerStat
 from routerd.plan import Plan, Running, ServerKey, make_plan
-from routerd.routes import DeploymentRoute, EndpointRoute, Replica, RoutingTable, ScaleSpec
+from routerd.routes import Cors, DeploymentRoute, EndpointRoute, Replica, RoutingTable, ScaleSpec, Sticky
 from routerd.slots import SlotTable
 from routerd.wanted import Wanted, assign_slots, want
 
@@ -96,13 +99,46 @@ def test_records_say_auth_split_and_mirror_and_the_limits_of_a_slot() -> None:
         endpoint(deployment(), green, traffic=(("blue", 90), ("green", 10)), mirror=(("green", 20),))
     )
 
-    assert wanted.maps["endpoints"] == {"credit": "key|@|20:q500-0002|90:q500-0001:100:q500-0002"}
+    assert wanted.maps["endpoints"] == {"credit": "key|@:90:q500-0001:100:q500-0002|20:q500-0002"}
     assert wanted.maps["slots"] == {
-        "q500-0001": "20|5000|500|1|blue",  # held as long as a request may queue
-        "q500-0002": "20|5000|60000|1|green",  # held while the model starts from zero
+        "q500-0001": "5000|blue|500|1|20",  # held as long as a request may queue
+        "q500-0002": "5000|green|60000|1|20",  # held while the model starts from zero
     }
     assert wanted.maps["pins"] == {"credit:blue": "q500-0001", "credit:green": "q500-0002"}
     assert wanted.maps["keys"] == {f"{'AB' * 32}:credit": "primary#abababab"}
+
+
+USUAL: list[dict[str, Any]] = [
+    {},
+    {"traffic": (("blue", 90), ("green", 10))},
+    {"hosts": ("credit.example.org",)},
+]
+UNUSUAL: list[dict[str, Any]] = [
+    {"auth_mode": "none"},
+    {"auth_mode": "token"},
+    {"traffic": ()},
+    {"priorities": True},
+    {"key_expiry": (("primary", 1_767_225_600),)},
+    {"mirror": (("green", 10),)},
+    {"access": "private"},
+    {"cors": Cors(origins=("*",))},
+    {"sticky": Sticky(source="cookie", name="sid"), "traffic": (("blue", 90), ("green", 10))},
+]
+
+
+@pytest.mark.parametrize("asks", [*USUAL, *UNUSUAL], ids=str)
+def test_only_an_endpoint_that_asks_for_nothing_but_a_key_is_usual(asks: dict[str, Any]) -> None:
+    """What HAProxy's short way leaves out must never be asked of it."""
+    wanted, _ = wanted_for(endpoint(deployment(), deployment("green"), **asks))
+
+    assert wanted.maps["endpoints"]["credit"].startswith("usual|") == (asks in USUAL)
+
+
+def test_a_split_among_more_deployments_than_rules_is_not_usual() -> None:
+    names = ("blue", "green", "red", "teal")
+    wanted, _ = wanted_for(endpoint(*map(deployment, names), traffic=tuple((name, 25) for name in names)))
+
+    assert wanted.maps["endpoints"]["credit"].startswith("key|@:")
 
 
 def test_an_open_endpoint_has_no_keys_in_haproxy() -> None:
@@ -159,7 +195,7 @@ def test_auth_split_and_mirror_change_in_one_command() -> None:
 
     found = plan(after, slots, running=as_running(before))
 
-    assert found.additions == ("set map /run/routerd/endpoints.map credit none|q500-0002|5:q500-0001|",)
+    assert found.additions == ("set map /run/routerd/endpoints.map credit none|q500-0002|5:q500-0001",)
 
 
 def test_a_removed_endpoint_loses_its_names_before_its_replicas() -> None:

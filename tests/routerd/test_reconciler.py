@@ -226,7 +226,7 @@ async def test_a_removed_endpoint_is_gone_and_its_slot_rests_before_another_gets
     assert (await router.call(name="fraud")).text == "red-1"
     await eventually(lambda: not router.reconciler.slots().resting)
     assert await router.runtime.show_map(router.settings.run_dir / "slots.map") == {
-        router.reconciler.slots().find(("team-a", "fraud", "red")): "10|5000|2000|1|red"
+        router.reconciler.slots().find(("team-a", "fraud", "red")): "5000|red|2000|1|10"
     }
 
 

@@ -136,7 +136,7 @@ end
 
 core.register_action("hold", { "http-req" }, function(txn)
   local slot, record = txn:get_var("txn.be"), txn:get_var("txn.srec")
-  local limit, most = tonumber(field(record, 3)) or 0, tonumber(field(record, 1)) or 0
+  local limit, most = tonumber(field(record, 3)) or 0, tonumber(field(record, 5)) or 0
   local backend, arrival = core.backends[slot], arrived(txn)
   local left = limit - (wall(txn) - arrival)
   if backend == nil or left <= 0 then return end
@@ -170,25 +170,28 @@ core.register_fetches("refused", function(txn)
 end)
 
 -- split: the slot whose cumulative percent is above the dice, where there are too many for HAProxy's rules
-core.register_action("split", { "http-req" }, function(txn)
+local function split(txn)
   local dice, chosen = txn:get_var("txn.dice"), ""
-  for percent, slot in string.gmatch(field(txn:get_var("txn.rec"), 4) or "", "(%d+):([^:]+)") do
+  for percent, slot in string.gmatch(field(txn:get_var("txn.rec"), 2) or "", "(%d+):([^:]+)") do
     if tonumber(percent) > dice then
       chosen = slot
       break
     end
   end
   txn:set_var("txn.be", chosen)
-end)
+end
 
--- sticky: the dice of a split thrown by what the request carries, so that the same value falls the same way. The record
+core.register_action("split", { "http-req" }, split)
+
+-- sticky: the dice of a split is thrown again, by what the request carries, so that the same value falls the same way. The record
 -- says which: header:NAME or cookie:NAME. A request without it is thrown like any other.
 core.register_action("sticky", { "http-req" }, function(txn)
-  local source, name = string.match(field(txn:get_var("txn.rec"), 5) or "", "^(%a+):(.+)$")
+  local source, name = string.match(field(txn:get_var("txn.rec"), 4) or "", "^(%a+):(.+)$")
   if source == nil then return end
   local value = source == "header" and txn.f:req_hdr(name) or source == "cookie" and txn.f:req_cook(name)
   if not value or value == "" then return end
   txn:set_var("txn.dice", txn.c:xxh64(txn:get_var("txn.ep") .. ":" .. value) % 100)
+  split(txn)
 end)
 
 -- mirror: send a copy of a small request to the shadow slot, in a task of its own that nobody waits for
@@ -227,7 +230,7 @@ core.register_action("mirror", { "http-req" }, function(txn)
       for _, value in pairs(values) do table.insert(headers[name], value) end
     end
   end
-  headers["x-routerd-slot"] = { shadow }
+  headers["x-slipway-hop-slot"] = { shadow }
   local method, path = string.lower(txn.f:method()), txn.f:pathq()
   core.register_task(send_copy, { method = method, path = path, headers = headers, body = body })
 end)

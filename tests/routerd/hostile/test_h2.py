@@ -41,8 +41,8 @@ BROKEN = {
 }
 
 _TWO_IN_ONE = (
-    (b"x", b"a\r\nx-routerd-slot: LOBBY"),
-    (b"x", b"a\nx-routerd-slot: LOBBY"),
+    (b"x", b"a\r\nx-slipway-hop-slot: LOBBY"),
+    (b"x", b"a\nx-slipway-hop-slot: LOBBY"),
     (b"x", b"a\r\n\r\nGET /smuggled HTTP/1.1\r\nhost: x\r\n\r\n"),
     (b"x", b"a\0b"),
     (b"x\r\nx-slipway-token", b"t"),
@@ -68,7 +68,7 @@ _TWO_IN_ONE = (
 _PSEUDO = (
     {"path": b"/api/v1/endpoint/fraud/score"},
     {"path": b"/api/v1/endpoint/credit/../fraud/score"},
-    {"path": b"/api/v1/endpoint/credit/score HTTP/1.1\r\nx-routerd-slot: LOBBY\r\nx:"},
+    {"path": b"/api/v1/endpoint/credit/score HTTP/1.1\r\nx-slipway-hop-slot: LOBBY\r\nx:"},
     {"path": b"/api/v1/endpoint/credit/a b"},
     {"path": b"/api/v1/endpoint/credit/a\0b"},
     {"path": b"http://x/api/v1/endpoint/fraud/score"},
@@ -113,7 +113,7 @@ async def test_headers_that_would_be_two_in_http1_reach_no_model(stage: Stage) -
 
 
 async def test_forged_internal_headers_over_http2_steer_nothing(stage: Stage) -> None:
-    forged = [(b"x-routerd-slot", stage.slot("fraud", "red").encode()), (b"x-routerd-endpoint", b"fraud")]
+    forged = [(b"x-slipway-hop-slot", stage.slot("fraud", "red").encode()), (b"x-slipway-hop-endpoint", b"fraud")]
     forged += [(b"x-slipway-token", b"t"), (b"x-slipway-reason", b"queue_full"), (b"x-request-id", b"mine")]
 
     for length in ([(b"content-length", b"5")], []):

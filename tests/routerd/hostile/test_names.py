@@ -16,7 +16,7 @@ _PATHS = (
     "/api/v1/endpoint/credit/..",
     "/api/v1/endpoint/credit/.",
     "/api/v1/endpoint/credit/%00",
-    "/api/v1/endpoint/credit/a%0d%0ax-routerd-slot:%20x",
+    "/api/v1/endpoint/credit/a%0d%0ax-slipway-hop-slot:%20x",
     "/api/v1/endpoint/credit/%1f",
     "/api/v1/endpoint/credit/%7F",
 )
@@ -131,8 +131,8 @@ async def test_pins_name_deployments_of_the_endpoint_itself_only(stage: Stage) -
 @pytest.mark.parametrize("body", ["sized", "chunked", "none"])
 async def test_forged_internal_headers_steer_nothing_and_reach_no_model(stage: Stage, body: str) -> None:
     slot = stage.slot("fraud", "red")
-    forged = [f"x-routerd-slot: {slot}", "x-routerd-endpoint: fraud", "x-routerd-key: primary", "x-routerd-hop: 1"]
-    forged += ["X-ROUTERD-SLOT: LOBBY", "x-routerd-client: 10.0.0.1", "x-routerd-: x", "x-slipway-token: t"]
+    forged = [f"x-slipway-hop-slot: {slot}", "x-slipway-hop-endpoint: fraud", "x-slipway-hop-key: primary"]
+    forged += ["X-SLIPWAY-HOP-SLOT: LOBBY", "x-slipway-hop-client: 10.0.0.1", "x-slipway-hop-: x", "x-slipway-token: t"]
     forged += [
         "x-slipway-reason: queue_full",
         "x-slipway-cold-start: 1",
@@ -147,7 +147,7 @@ async def test_forged_internal_headers_steer_nothing_and_reach_no_model(stage: S
     lines, data = ends[body]
     method = "GET" if body == "none" else "POST"
     # Hop-by-hop headers named by the caller must not take away what the router tells its own second hop.
-    lines = [*lines, "connection: close, x-routerd-slot, x-request-id, authorization"]
+    lines = [*lines, "connection: close, x-slipway-hop-slot, x-request-id, authorization"]
     head = [f"{method} /api/v1/endpoint/credit/score HTTP/1.1", "host: x", *forged, *lines, AUTH.decode(), "", ""]
 
     answer = await stage.send("\r\n".join(head).encode() + data)
@@ -160,7 +160,7 @@ async def test_forged_internal_headers_steer_nothing_and_reach_no_model(stage: S
 
 async def test_what_a_model_says_in_the_routers_name_reaches_no_caller(stage: Stage) -> None:
     stage.ours.extra = (
-        b"x-slipway-reason: queue_full\r\nx-slipway-cold-start: 7\r\nx-routerd-slot: x\r\nx-request-id: mine\r\n"
+        b"x-slipway-reason: queue_full\r\nx-slipway-cold-start: 7\r\nx-slipway-hop-slot: x\r\nx-request-id: mine\r\n"
     )
 
     answer = await stage.send(_request("/api/v1/endpoint/credit/score"))

@@ -157,7 +157,7 @@ async def test_a_length_beside_chunks_is_dropped_and_the_chunks_are_what_counts(
 
 async def test_chunk_extensions_and_trailers_do_not_steer_the_router(stage: Stage) -> None:
     slot = stage.slot("fraud", "red").encode()
-    trailers = b"x-routerd-slot: " + slot + b"\r\nauthorization: Bearer x\r\ncontent-length: 3\r\n\r\n"
+    trailers = b"x-slipway-hop-slot: " + slot + b"\r\nauthorization: Bearer x\r\ncontent-length: 3\r\n\r\n"
 
     answer = await stage.send(_chunked(b"5;name=value\r\nhello\r\n0;a\r\n" + trailers))
 
