@@ -7,8 +7,9 @@
     async def run_status(router: Router) -> None
     async def run_admin(router: Router) -> None
 
-Each runs until cancelled. An exception that leaves one of them ends the control process (HAProxy goes on
-serving, the supervisor starts a new control process), so they catch what they can act on.
+Each runs until cancelled, or until nothing is left for it to do. An exception that leaves one of them ends the
+control process (HAProxy goes on serving, the supervisor starts a new control process), so they catch what they
+can act on.
 """
 
 from collections.abc import Mapping

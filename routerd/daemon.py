@@ -139,10 +139,11 @@ def control_parts() -> tuple[Part, ...]:
     from routerd.colleagues import run_colleagues
     from routerd.key_use import run_key_use
     from routerd.load import run_load
+    from routerd.memory import run_memory
     from routerd.status import run_status
     from routerd.stream_limits import run_stream_limits
 
-    return run_load, run_colleagues, run_key_use, run_stream_limits, run_scaler, run_status, run_admin
+    return run_load, run_colleagues, run_key_use, run_stream_limits, run_scaler, run_status, run_memory, run_admin
 
 
 async def run_control(settings: Settings) -> None:

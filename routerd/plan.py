@@ -21,7 +21,7 @@ changed) is added to the new one only when it is gone from the old one, so its c
 And the last replica of a slot nobody wants any more is drained only when nobody queues there.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import count
@@ -34,7 +34,7 @@ from routerd.haproxy.maps import MAP_NAMES
 from routerd.haproxy.peers import take_seats
 from routerd.haproxy.runtime import ServerStat
 from routerd.slots import SlotOwner, SlotTable
-from routerd.wanted import Maps, Place, Wanted
+from routerd.wanted import Maps, Place, Rotation, Wanted
 
 ServerKey = tuple[str, str]  # slot, server name
 
@@ -56,10 +56,37 @@ class Running:
     seats: Mapping[int, str] = field(default_factory=dict)  # seat -> address of the router that sits there
 
     @cached_property
-    def rotation(self) -> frozenset[Place]:
-        """Every replica, and whether it serves."""
-        found = self.servers.values()
-        return frozenset((s.slot, s.address, s.port, s.max_connections, s.serving) for s in found)
+    def rotation(self) -> Rotation:
+        """Every replica, and whether it serves; slots without any are absent."""
+        return _rotation_of(self.servers.values())
+
+    def renew(
+        self,
+        *,
+        maps: Maps,
+        seats: Mapping[int, str],
+        backends: Mapping[str, BackendStat],
+        servers: Iterable[ServerStat],
+        slots: Set[str],
+    ) -> "Running":
+        """With other maps and seats, and with what was read again of these `slots`."""
+        again = {(s.slot, s.name): s for s in servers}
+        found = Running(
+            maps=maps,
+            backends={**self.backends, **backends},
+            servers={key: s for key, s in self.servers.items() if s.slot not in slots} | again,
+            seats=seats,
+        )
+        others = {slot: places for slot, places in self.rotation.items() if slot not in slots}
+        vars(found)["rotation"] = others | _rotation_of(again.values())  # where cached_property keeps it
+        return found
+
+
+def _rotation_of(servers: Iterable[ServerStat]) -> dict[str, frozenset[Place]]:
+    places: dict[str, list[Place]] = {}
+    for s in servers:
+        places.setdefault(s.slot, []).append((s.address, s.port, s.max_connections, s.serving))
+    return {slot: frozenset(found) for slot, found in places.items()}
 
 
 @dataclass(frozen=True)
@@ -142,8 +169,10 @@ class _Work:
 
     def come(self, name: str) -> None:
         """Entries that are new or have another value."""
-        has = self.running.maps[name]
-        for key, value in self.wanted.maps[name].items():
+        has, wants = self.running.maps[name], self.wanted.maps[name]
+        if has == wants:  # most often
+            return
+        for key, value in wants.items():
             if has.get(key) != value:
                 verb = "set" if key in has else "add"
                 if name == "tokens":
@@ -153,14 +182,18 @@ class _Work:
 
     def go(self, name: str) -> None:
         """Entries nobody wants; a slot's record stays while replicas are in it."""
+        gone = self.running.maps[name].keys() - self.wanted.maps[name].keys()
+        if not gone:
+            return
         busy = {slot for slot, _ in self.running.servers} if name == "slots" else set()
-        for key in self.running.maps[name].keys() - self.wanted.maps[name].keys() - busy:
+        for key in gone - busy:
             self.removals.append(f"del map {self._file(name)} {key}")
             self._touch(name, key)
 
     def __post_init__(self) -> None:
         """Most slots have what they should: of 1,000 only those that differ are looked at one by one."""
-        self._differ = {place[0] for place in self.wanted.rotation ^ self.running.rotation}
+        wants, has = self.wanted.rotation, self.running.rotation
+        self._differ = {slot for slot in wants.keys() | has.keys() if wants.get(slot) != has.get(slot)}
         self._servers = {key: s for key, s in self.running.servers.items() if s.slot in self._differ}
         self._has = {(s.slot, s.address, s.port): s for s in self._servers.values()}
         self._wants = {(slot, s.address, s.port) for slot in self._differ for s in self.wanted.servers.get(slot, ())}

@@ -17,7 +17,6 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Final
 
 from routerd.control import InForce
@@ -31,7 +30,7 @@ from routerd.plan import Plan, Running, ServerKey, make_plan, serving_replicas
 from routerd.routes import RoutingTable
 from routerd.settings import Settings
 from routerd.slots import NoFreeSlotError, SlotTable
-from routerd.wanted import Wanted, assign_slots, want, without_slots
+from routerd.wanted import PartMemory, Wanted, assign_slots, want, without_slots
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +71,7 @@ class Reconciler:
         self._draining: dict[ServerKey, float] = {}
         self._retry_after: dict[str, int] = {}
         self._board = InForceBoard()
+        self._memory = PartMemory()
         self._wake = asyncio.Event()
         self._look = _SOONEST_LOOK
         self._reached: tuple[object, ...] | None = None  # what was in force, with nothing left to do
@@ -216,16 +216,8 @@ class Reconciler:
         for name in plan.maps:
             maps[name] = await self._runtime.show_map(self._files.map_path(name))
         seats = await self._runtime.show_seats() if plan.seats else running.seats
-        if not touched:
-            return replace(running, maps=maps, seats=seats)
-        backends, servers = await self._runtime.show_slots(*sorted(touched))
-        others = {key: s for key, s in running.servers.items() if s.slot not in touched}
-        return Running(
-            maps=maps,
-            backends={**running.backends, **backends},
-            servers=others | {(s.slot, s.name): s for s in servers},
-            seats=seats,
-        )
+        backends, servers = await self._runtime.show_slots(*sorted(touched)) if touched else ({}, [])
+        return running.renew(maps=maps, seats=seats, backends=backends, servers=servers, slots=touched)
 
     def _give_slots(self, table: RoutingTable) -> None:
         """Assign slots and keep the outcome on disk before HAProxy hears of it."""
@@ -276,6 +268,7 @@ class Reconciler:
             retry_after=self._retry_after,
             ring=self._ring.leave() if self._ring and self._leaving else self._ring,
             seats=self._running.seats if self._running else {},
+            memory=self._memory,
         )
 
     def _write_maps(self, wanted: Wanted) -> None:

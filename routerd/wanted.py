@@ -12,8 +12,8 @@ maps, and one record per slot holds the limits its rules read:
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from itertools import accumulate
+from typing import NamedTuple
 
 from routerd.haproxy.config import QUICK_SPLIT, Server
 from routerd.haproxy.maps import MAP_NAMES
@@ -22,7 +22,8 @@ from routerd.peers import Ring, seat_peers
 from routerd.routes import DeploymentRoute, EndpointRoute, RoutingTable
 from routerd.slots import SlotOwner, SlotTable, slot_wait_ms, wait_class
 
-Place = tuple[str, str, int, int, bool]  # slot, address, port, concurrency, in rotation
+Place = tuple[str, int, int, bool]  # address, port, concurrency, in rotation
+Rotation = Mapping[str, frozenset[Place]]  # slot -> its replicas
 Maps = Mapping[str, Mapping[str, str]]  # map name (slots, keys, pins, endpoints, ...) -> entries
 
 
@@ -34,12 +35,7 @@ class Wanted:
     servers: Mapping[str, tuple[Server, ...]]  # slot -> replicas
     token_keys: Mapping[str, str] = field(default_factory=dict)  # name of the file -> public key (PEM)
     seats: Mapping[int, str] = field(default_factory=dict)  # seat -> address of another router
-
-    @cached_property
-    def rotation(self) -> frozenset[Place]:
-        """Every replica, in rotation."""
-        servers = self.servers.items()
-        return frozenset((slot, s.address, s.port, s.max_connections, True) for slot, all_ in servers for s in all_)
+    rotation: Rotation = field(default_factory=dict)  # every replica; slots without any are absent
 
 
 def assign_slots(table: RoutingTable, *, slots: SlotTable, now: float) -> SlotTable:
@@ -81,6 +77,45 @@ def _keep(endpoint: EndpointRoute, *, homeless: Set[SlotOwner]) -> EndpointRoute
     )
 
 
+class Stand(NamedTuple):
+    """Where a deployment stands in HAProxy: its slot, Retry-After in seconds, and the seats of the routers ahead."""
+
+    slot: str
+    retry_after: int
+    ahead: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What one endpoint adds to what HAProxy should have."""
+
+    maps: Maps
+    servers: Mapping[str, tuple[Server, ...]]
+    rotation: Rotation
+    token_keys: Mapping[str, str]
+
+
+class PartMemory:
+    """The parts of the endpoints that were wanted last: of a thousand, few have changed."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[EndpointRoute, tuple[Stand, ...], float, _Part]] = {}
+
+    def find(self, endpoint: EndpointRoute, *, stands: tuple[Stand, ...], hold_seconds: float) -> _Part:
+        """The endpoint's part, made anew if anything it follows from has changed."""
+        known = self._known.get(endpoint.key)
+        if known is not None and known[0] is endpoint and known[1:3] == (stands, hold_seconds):
+            return known[3]
+        part = _make_part(endpoint, stands=stands, hold_seconds=hold_seconds)
+        self._known[endpoint.key] = endpoint, stands, hold_seconds, part
+        return part
+
+    def forget_others(self, table: RoutingTable) -> None:
+        """Forget endpoints that are in the table no longer."""
+        if len(self._known) > len(table.endpoints):
+            self._known = {key: known for key, known in self._known.items() if key in table.by_key}
+
+
 def want(
     table: RoutingTable,
     *,
@@ -89,38 +124,67 @@ def want(
     retry_after: Mapping[str, int] | None = None,
     ring: Ring | None = None,
     seats: Mapping[int, str] | None = None,
+    memory: PartMemory | None = None,
 ) -> Wanted:
     """HAProxy's maps and servers for a table whose deployments all have their slots.
 
     `retry_after`: whole seconds per slot, 1 where it is not known. `ring`: the routers, where there are several;
-    `seats`: where they sit now.
+    `seats`: where they sit now. `memory`: what was found for the table before; it only saves time.
     """
+    memory = memory or PartMemory()
     seated = seat_peers(ring, seats=seats or {})
     seat_of = {address: seat_name(number) for number, address in seated.items()}
     by_owner = {owner: slot for slot, owner in slots.owners.items()}
     maps: dict[str, dict[str, str]] = {name: {} for name in MAP_NAMES}
     servers: dict[str, tuple[Server, ...]] = {}
+    rotation: dict[str, frozenset[Place]] = {}
     token_keys: dict[str, str] = {}
+
+    def stand(owner: SlotOwner) -> Stand:
+        slot = by_owner[owner]
+        ahead = ring.ahead(owner) if ring else ()
+        seats_ahead = tuple(seat_of[peer.address] for peer in ahead if peer.address in seat_of)
+        return Stand(slot, retry_after.get(slot, 1) if retry_after else 1, seats_ahead)
+
     for endpoint in table.routed():
-        found = {d.name: by_owner[endpoint.namespace, endpoint.name, d.name] for d in endpoint.deployments}
-        maps["endpoints"][endpoint.name] = endpoint_record(endpoint, slots=found)
-        maps["keys"].update(_key_entries(endpoint))
-        maps["tokens"].update(_token_entries(endpoint))
-        token_keys |= {token_key_file(key.pem): key.pem for issuer in endpoint.issuers for key in issuer.keys}
-        maps["hosts"].update(dict.fromkeys(endpoint.hosts, endpoint.name))
-        if endpoint.cors:
-            age = str(endpoint.cors.max_age_seconds)
-            maps["cors"].update({f"{origin}|{endpoint.name}": age for origin in endpoint.cors.origins})
-        for deployment in endpoint.deployments:
-            slot = found[deployment.name]
-            maps["pins"][f"{endpoint.name}:{deployment.name}"] = slot
-            retry = (retry_after or {}).get(slot, 1)
-            record = slot_record(deployment, hold_seconds=hold_seconds, retry_after=retry)
-            ahead = ring.ahead((endpoint.namespace, endpoint.name, deployment.name)) if ring else ()
-            seats_ahead = [seat_of[peer.address] for peer in ahead if peer.address in seat_of]
-            maps["slots"][slot] = record + _extras(endpoint, seats=seats_ahead)
-            servers[slot] = _servers(deployment)
-    return Wanted(maps=maps, servers=servers, token_keys=token_keys, seats=seated)
+        stands = tuple(stand((endpoint.namespace, endpoint.name, d.name)) for d in endpoint.deployments)
+        part = memory.find(endpoint, stands=stands, hold_seconds=hold_seconds)
+        for name, entries in part.maps.items():
+            maps[name].update(entries)
+        servers.update(part.servers)
+        rotation.update(part.rotation)
+        token_keys.update(part.token_keys)
+    memory.forget_others(table)
+    return Wanted(maps=maps, servers=servers, token_keys=token_keys, seats=seated, rotation=rotation)
+
+
+def _make_part(endpoint: EndpointRoute, *, stands: Sequence[Stand], hold_seconds: float) -> _Part:
+    placed = list(zip(endpoint.deployments, stands, strict=True))
+    slots = {deployment.name: stand.slot for deployment, stand in placed}
+    maps = {
+        "endpoints": {endpoint.name: endpoint_record(endpoint, slots=slots)},
+        "keys": dict(_key_entries(endpoint)),
+        "tokens": dict(_token_entries(endpoint)),
+        "hosts": dict.fromkeys(endpoint.hosts, endpoint.name),
+        "cors": dict(_cors_entries(endpoint)),
+        "pins": {f"{endpoint.name}:{name}": slot for name, slot in slots.items()},
+        "slots": {
+            stand.slot: slot_record(deployment, hold_seconds=hold_seconds, retry_after=stand.retry_after)
+            + _extras(endpoint, seats=stand.ahead)
+            for deployment, stand in placed
+        },
+    }
+    servers = {stand.slot: _servers(deployment) for deployment, stand in placed}
+    return _Part(
+        maps={name: entries for name, entries in maps.items() if entries},
+        servers=servers,
+        rotation={
+            slot: frozenset((s.address, s.port, s.max_connections, True) for s in replicas)
+            for slot, replicas in servers.items()
+            if replicas
+        },
+        token_keys={token_key_file(key.pem): key.pem for issuer in endpoint.issuers for key in issuer.keys},
+    )
 
 
 def key_fingerprint(digest: str) -> str:
@@ -150,6 +214,12 @@ def _token_entries(endpoint: EndpointRoute) -> Iterator[tuple[str, str]]:
         for key in issuer.keys:
             claims = f"{issuer.issuer}|{issuer.audience}"
             yield f"{endpoint.name}:{key.kid}", f"{key.algorithm}|{token_key_file(key.pem)}|{claims}"
+
+
+def _cors_entries(endpoint: EndpointRoute) -> Iterator[tuple[str, str]]:
+    if endpoint.cors is not None:
+        for origin in endpoint.cors.origins:
+            yield f"{origin}|{endpoint.name}", str(endpoint.cors.max_age_seconds)
 
 
 def endpoint_record(endpoint: EndpointRoute, *, slots: Mapping[str, str]) -> str:

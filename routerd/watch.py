@@ -34,7 +34,7 @@ from routerd.callers_spec import AllowedHosts, read_allowed_hosts
 from routerd.kubernetes import ConfigMap, EndpointSlice, OnlineEndpoint, Secret
 from routerd.peers import Ring, read_ring
 from routerd.routes import Object, RoutingTable
-from routerd.routing_table import SERVICE_LABEL, build_table
+from routerd.routing_table import SERVICE_LABEL, TableBuilder
 from routerd.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -163,6 +163,7 @@ class Watcher:
         self._known_namespaces: set[str] | None = None
         self._known_hosts: list[str] = []
         self._stores: dict[tuple[str, str], Store] = {}  # (namespace, kind)
+        self._builder = TableBuilder()
         self._tasks: dict[str, list[asyncio.Task[None]]] = {}
         self._changed = asyncio.Event()
         self._first_table_made = False
@@ -281,7 +282,7 @@ class Watcher:
             return
         self._first_table_made = True
         self._offer(
-            build_table(
+            self._builder.build(
                 endpoints=self._items(OnlineEndpoint, listed),
                 slices=self._items(EndpointSlice, listed),
                 allowed_hosts=self._allowed_hosts(),

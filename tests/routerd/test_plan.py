@@ -10,10 +10,11 @@ import pytest
 from routerd.haproxy.first_passages import BackendStat
 from routerd.haproxy.maps import MAP_NAMES
 from routerd.haproxy.runtime import ServerStat
+from routerd.peers import Peer, Ring
 from routerd.plan import Plan, Running, ServerKey, make_plan
 from routerd.routes import Cors, DeploymentRoute, EndpointRoute, Replica, RoutingTable, ScaleSpec, Sticky
 from routerd.slots import SlotTable
-from routerd.wanted import Wanted, assign_slots, want
+from routerd.wanted import PartMemory, Wanted, assign_slots, want
 
 FOLDER = Path("/run/routerd")
 NOTHING = Running(maps={name: {} for name in MAP_NAMES}, backends={}, servers={})
@@ -341,3 +342,26 @@ def test_endpoints_that_are_not_routed_get_nothing() -> None:
 
     assert plan(wanted, slots).empty
     assert slots.owners == {}
+
+
+def test_what_is_remembered_of_the_table_before_changes_nothing_but_the_time() -> None:
+    memory, slots = PartMemory(), SlotTable(sizes={500: 8, 2000: 8})
+    blue, other = endpoint(deployment()), endpoint(deployment(), name="fraud")
+    here, there = Peer("a", "10.1.0.1"), Peer("b", "10.1.0.2")
+    steps: list[tuple[tuple[EndpointRoute, ...], dict[str, Any]]] = [
+        ((blue, other), {}),
+        ((blue, other), {"retry_after": {"q500-0001": 7}}),
+        ((blue, other), {"ring": Ring(me="a", members=(here, there)), "seats": {3: "10.1.0.2"}}),
+        ((replace(blue, keys=(("primary", "cd" * 32),)), other), {}),
+        ((endpoint(deployment(replicas=(ONE, TWO))), other), {}),
+        ((blue,), {"hold_seconds": 5}),
+        ((replace(blue, cors=Cors(origins=("https://a.example",))),), {}),
+    ]
+    found = []
+    for endpoints, asked in steps:
+        table = RoutingTable(endpoints=endpoints)
+        slots = assign_slots(table, slots=slots, now=0.0)
+        told = {"slots": slots, "hold_seconds": 60} | asked
+        found.append(want(table, memory=memory, **told))
+        assert found[-1] == want(table, **told)
+    assert len({str(each) for each in found}) == len(steps)

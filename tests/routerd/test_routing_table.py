@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from routerd.routes import INVALID_SPEC, NAME_TAKEN, Replica, ScaleSpec
-from routerd.routing_table import build_table, ready_replicas
+from routerd.callers_spec import AllowedHosts
+from routerd.routes import INVALID_SPEC, NAME_TAKEN, EndpointRoute, Replica, ScaleSpec
+from routerd.routing_table import TableBuilder, build_table, ready_replicas
 
 DIGEST = "a" * 64
 
@@ -196,3 +197,33 @@ def test_objects_without_anything_in_them_do_not_raise() -> None:
     table = build_table(endpoints=[{}, {"metadata": {}, "spec": None}], slices=[{}, {"metadata": {}}])
 
     assert table.routed() == ()
+
+
+def test_of_many_endpoints_only_those_that_changed_are_read_again_and_the_table_is_the_same() -> None:
+    objects = {name: online_endpoint(name) for name in ("credit", "fraud", "rates")}
+    slices = {
+        name: endpoint_slice(address("10.0.0.1", f"{name}-1"), service=f"{name}--blue")
+        for name in ("credit", "fraud", "rates")
+    }
+    for name, item in objects.items():
+        item["spec"]["deployments"] = [raw_deployment("blue", service=f"{name}--blue")]
+    builder = TableBuilder()
+
+    def build(hosts: AllowedHosts | None = None) -> dict[str, EndpointRoute]:
+        told = {"endpoints": list(objects.values()), "slices": list(slices.values()), "allowed_hosts": hosts}
+        table = builder.build(**told)  # type: ignore[arg-type]
+        assert table == build_table(**told)  # type: ignore[arg-type]
+        return {route.name: route for route in table.endpoints}
+
+    first = build()
+    assert [build()[name] is first[name] for name in objects] == [True, True, True]
+    slices["fraud"] = endpoint_slice(address("10.0.0.2", "fraud-2"), service="fraud--blue")
+    objects["rates"] = online_endpoint("rates", hosts=["rates.example.org"])
+    second = build()
+    assert second["credit"] is first["credit"]
+    assert [r.name for r in second["fraud"].deployments[0].replicas] == ["fraud-2"]
+    assert second["rates"].hosts == ()
+    assert build({"team-a": ("rates.example.org",)})["rates"].hosts == ("rates.example.org",)
+    del objects["credit"], slices["fraud"]
+    assert build().keys() == {"fraud", "rates"}
+    assert build()["fraud"].deployments[0].replicas == ()
