@@ -88,6 +88,16 @@ async def test_chunks_without_an_end_are_cut_at_the_limit(stage: Stage, method: 
     await stage.assert_unharmed()
 
 
+@pytest.mark.parametrize("zeros", [1, 12, 40, 300])
+async def test_a_length_that_begins_with_zeros_hides_nothing(stage: Stage, zeros: int) -> None:
+    length = b"0" * zeros + b"%d" % (stage.router.settings.max_body_bytes + 1)
+
+    answer = await stage.send(_FIRST + b"content-length: " + length + b"\r\nconnection: close\r\n\r\n")
+
+    assert statuses(answer) == [413]
+    assert stage.ours.requests == []
+
+
 async def test_a_thousand_requests_at_once_on_one_connection_hurt_nobody_else(stage: Stage) -> None:
     await stage.send((_FIRST + b"content-length: 0\r\n\r\n") * 1000)
 
