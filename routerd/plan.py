@@ -21,72 +21,25 @@ changed) is added to the new one only when it is gone from the old one, so its c
 And the last replica of a slot nobody wants any more is drained only when nobody queues there.
 """
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import count
 from pathlib import Path
 from typing import Final
 
 from routerd.haproxy.config import Server
-from routerd.haproxy.first_passages import BackendStat
 from routerd.haproxy.maps import MAP_NAMES
 from routerd.haproxy.peers import take_seats
 from routerd.haproxy.runtime import ServerStat
-from routerd.slots import SlotOwner, SlotTable
-from routerd.wanted import Maps, Place, Rotation, Wanted
-
-ServerKey = tuple[str, str]  # slot, server name
+from routerd.running import Running, ServerKey
+from routerd.slots import SlotTable
+from routerd.wanted import Wanted
 
 DRAIN_SLACK_SECONDS: Final = 5.0
 _LONGEST_REQUEST_MS: Final = 300_000
 
-
 # Where the endpoint's name stands in the entries of a map: before or after which separator.
 _NAME_IN_KEY: Final = {"endpoints": (0, ":"), "pins": (0, ":"), "tokens": (0, ":"), "keys": (2, ":"), "cors": (2, "|")}
-
-
-@dataclass(frozen=True)
-class Running:
-    """What HAProxy has, as read back."""
-
-    maps: Maps
-    backends: Mapping[str, BackendStat]
-    servers: Mapping[ServerKey, ServerStat]
-    seats: Mapping[int, str] = field(default_factory=dict)  # seat -> address of the router that sits there
-
-    @cached_property
-    def rotation(self) -> Rotation:
-        """Every replica, and whether it serves; slots without any are absent."""
-        return _rotation_of(self.servers.values())
-
-    def renew(
-        self,
-        *,
-        maps: Maps,
-        seats: Mapping[int, str],
-        backends: Mapping[str, BackendStat],
-        servers: Iterable[ServerStat],
-        slots: Set[str],
-    ) -> "Running":
-        """With other maps and seats, and with what was read again of these `slots`."""
-        again = {(s.slot, s.name): s for s in servers}
-        found = Running(
-            maps=maps,
-            backends={**self.backends, **backends},
-            servers={key: s for key, s in self.servers.items() if s.slot not in slots} | again,
-            seats=seats,
-        )
-        others = {slot: places for slot, places in self.rotation.items() if slot not in slots}
-        vars(found)["rotation"] = others | _rotation_of(again.values())  # where cached_property keeps it
-        return found
-
-
-def _rotation_of(servers: Iterable[ServerStat]) -> dict[str, frozenset[Place]]:
-    places: dict[str, list[Place]] = {}
-    for s in servers:
-        places.setdefault(s.slot, []).append((s.address, s.port, s.max_connections, s.serving))
-    return {slot: frozenset(found) for slot, found in places.items()}
 
 
 @dataclass(frozen=True)
@@ -310,13 +263,3 @@ def drain_limit(record: str | None) -> float:
     parts = (record or "").split("|")
     timeout_ms = int(parts[0]) if parts[0].isdigit() else _LONGEST_REQUEST_MS
     return timeout_ms / 1000 + DRAIN_SLACK_SECONDS
-
-
-def serving_replicas(running: Running | None, *, slots: SlotTable) -> dict[SlotOwner, int]:
-    """How many replicas take requests now, by (namespace, endpoint, deployment)."""
-    counts: dict[SlotOwner, int] = {}
-    for server in running.servers.values() if running else ():
-        owner = slots.lookup(server.slot)
-        if owner and server.serving and not server.down:
-            counts[owner] = counts.get(owner, 0) + 1
-    return counts

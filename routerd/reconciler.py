@@ -26,8 +26,9 @@ from routerd.haproxy.reload import reload_haproxy
 from routerd.haproxy.runtime import CommandRefused, Runtime, RuntimeUnavailable
 from routerd.in_force import InForceBoard
 from routerd.peers import Ring
-from routerd.plan import Plan, Running, ServerKey, make_plan, serving_replicas
+from routerd.plan import Plan, make_plan
 from routerd.routes import RoutingTable
+from routerd.running import Running, ServerKey, serving_replicas
 from routerd.settings import Settings
 from routerd.slots import NoFreeSlotError, SlotTable
 from routerd.wanted import PartMemory, Wanted, assign_slots, want, without_slots

@@ -11,8 +11,9 @@ from routerd.haproxy.first_passages import BackendStat
 from routerd.haproxy.maps import MAP_NAMES
 from routerd.haproxy.runtime import ServerStat
 from routerd.peers import Peer, Ring
-from routerd.plan import Plan, Running, ServerKey, make_plan
+from routerd.plan import Plan, make_plan
 from routerd.routes import Cors, DeploymentRoute, EndpointRoute, Replica, RoutingTable, ScaleSpec, Sticky
+from routerd.running import Running, ServerKey
 from routerd.slots import SlotTable
 from routerd.wanted import PartMemory, Wanted, assign_slots, want
 
