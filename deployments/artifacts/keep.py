@@ -2,15 +2,19 @@
 
 import tempfile
 from collections.abc import Iterable
-from typing import IO
+from datetime import timedelta
+from typing import IO, Final
 
 from django.core.files import File
 from django.core.files.storage import default_storage
 from django.db import IntegrityError, transaction
+from django.utils import timezone
 
 from deployments.artifacts.pack import Limits, Packed, pack
 from deployments.models import Artifact
 from studio.models import Workspace
+
+STOPPED_AFTER: Final = timedelta(hours=1)  # nobody writes a file and its row for so long
 
 
 def keep_artifact(
@@ -32,8 +36,9 @@ def _store(archive: IO[bytes], *, packed: Packed) -> Artifact:
         return known
     archive.seek(0)
     name = f"artifacts/{packed.digest}.tar.gz"
-    if default_storage.exists(name):
+    if default_storage.exists(name) and timezone.now() - default_storage.get_modified_time(name) > STOPPED_AFTER:
         default_storage.delete(name)  # left by somebody who was stopped before the row was written
+    # Somebody who keeps the same files at this moment has the name: the storage gives us another one.
     stored = default_storage.save(name, File(archive))
     if known is not None:
         Artifact.objects.filter(digest=packed.digest).update(file=stored)
@@ -44,4 +49,5 @@ def _store(archive: IO[bytes], *, packed: Packed) -> Artifact:
         with transaction.atomic():
             return Artifact.objects.create(digest=packed.digest, size=packed.size, file=stored, files=listed)
     except IntegrityError:  # somebody registered the same files meanwhile
+        default_storage.delete(stored)
         return Artifact.objects.get(digest=packed.digest)

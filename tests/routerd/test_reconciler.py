@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import select
 import signal
 import time
 from collections import Counter
@@ -334,9 +335,12 @@ async def test_a_restarted_haproxy_serves_the_last_table_from_disk_and_is_follow
     blue, late = await start_model("blue-1"), await start_model("blue-2")
     await router.serve(endpoint(deployment("blue", blue)))
     assert router.process.pid is not None
+    worker = os.pidfd_open((await router.runtime.process_ids())[0])
 
     os.kill(router.process.pid, signal.SIGKILL)
     await asyncio.to_thread(router.process.wait_ended, timeout_seconds=5)
+    assert (await asyncio.to_thread(select.select, [worker], [], [], 5))[0]  # it follows its master a moment later
+    os.close(worker)
     router.process.close()
     router.process.start()
     await asyncio.to_thread(router.process.wait_ready, timeout_seconds=5)
