@@ -22,7 +22,7 @@ password: ## make a new password for the user of make up
 dev: ## make .venv with what tests and linters need
 	@$(PYTHON) studio/up/bootstrap.py --dev
 
-test: dev ## run every test but the slow ones (installs Debian's chromium if it is missing)
+test: dev ## run every test but the slow ones (installs Debian's headless Chromium if it is missing)
 	@$(PY) tests/prepare.py
 	$(PY) -m pytest -m "not slow" -n $(WORKERS) --no-loadscope-reorder --timeout 240
 

@@ -60,11 +60,11 @@ def _images(values: list[str]) -> dict[str, str]:
     return images
 
 
-async def _warm(options: Options) -> None:
+async def _warm() -> None:
     root = Path(__file__).resolve().parents[2]
     packages = [name for name in ("clusters.embedded", "routerd") if (root / name.replace(".", "/")).is_dir()]
     try:
-        await warm(options.data, root=root, packages=tuple(packages))
+        await warm(root, packages=tuple(packages))
     except OSError as error:
         logging.getLogger(__name__).warning("Bytecode was not written: %s", error)
 
@@ -76,7 +76,7 @@ async def _run(options: Options, *, began: float) -> None:
     cluster = await Cluster.open(options)
     try:
         print(ready_line(cluster, seconds=time.monotonic() - began), flush=True)
-        warming = asyncio.create_task(_warm(options)) if SELF in options.images.values() else None
+        warming = asyncio.create_task(_warm()) if SELF in options.images.values() else None
         await stop.wait()
         if warming is not None:
             warming.cancel()

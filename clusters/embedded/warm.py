@@ -4,8 +4,8 @@
                                                      installed: some of it is imported only when it is used
 
 Without it every start of such a container compiles its libraries again, for most of a second. It is run once for each
-state of the packages, in the background and at the lowest priority; where the directories cannot be written, nothing
-is gained and nothing lost.
+state of the packages, whichever cluster comes first, in the background and at the lowest priority; where the bytecode
+cannot be written, nothing is gained and nothing lost.
 """
 
 import asyncio
@@ -23,15 +23,14 @@ from typing import Final
 
 from clusters.embedded.kubelet import linux
 
-_STAMP: Final = "bytecode"
 _LOWEST: Final = 19
 
 
-async def warm(data: Path, *, root: Path, packages: tuple[str, ...]) -> None:
+async def warm(root: Path, *, packages: tuple[str, ...]) -> None:
     """Returns when done. Ends the process it started when cancelled."""
     state = _state(root, packages)
-    stamp = data / _STAMP
-    if stamp.exists() and stamp.read_text() == state:
+    stamp = _directory(root, packages[0]) / "__pycache__" / f"warm-{'+'.join(packages)}"  # goes when the bytecode goes
+    if (stamp.exists() and stamp.read_text() == state) or not os.access(stamp.parents[1], os.W_OK):
         return
     environ = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     process = await asyncio.create_subprocess_exec(
@@ -44,6 +43,7 @@ async def warm(data: Path, *, root: Path, packages: tuple[str, ...]) -> None:
     )
     try:
         if await process.wait() == 0:
+            stamp.parent.mkdir(exist_ok=True)
             stamp.write_text(state)
     finally:
         if process.returncode is None:
@@ -54,9 +54,13 @@ async def warm(data: Path, *, root: Path, packages: tuple[str, ...]) -> None:
 def _state(root: Path, packages: tuple[str, ...]) -> str:
     """Changes when a package does, or what is installed beside it."""
     places = [Path(entry) for entry in sys.path if entry.endswith("site-packages")]
-    sources = [path for name in packages for path in sorted((root / name.replace(".", "/")).rglob("*.py"))]
+    sources = [path for name in packages for path in _directory(root, name).rglob("*.py")]
     newest = max((path.stat().st_mtime_ns for path in (*places, *sources) if path.exists()), default=0)
-    return f"{sys.version}\n{newest}\n{' '.join(packages)}\n"
+    return f"{sys.version}\n{sys.prefix}\n{newest}\n"
+
+
+def _directory(root: Path, package: str) -> Path:
+    return root / package.replace(".", "/")
 
 
 def import_all(package: str) -> None:

@@ -1,6 +1,7 @@
 """Image records, and building an environment without a network."""
 
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,24 @@ def test_an_environment_is_built_once_and_recorded_last(tmp_path: Path, capsys: 
     assert "is built already" in capsys.readouterr().out
     image = ImageStore(tmp_path / "images").find("env:1")
     assert (Path(image.path[0]) / "python").exists()
+
+
+def test_a_build_writes_the_bytecode_of_libraries_but_not_of_their_tests(tmp_path: Path) -> None:
+    wheel = tmp_path / "sail-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as file:
+        for name in ("sail/__init__.py", "sail/testing.py", "sail/tests/test_wind.py"):
+            file.writestr(name, "WORD = 1\n")
+        file.writestr("sail/template.py", "not Python {{ at all }}\n")
+        file.writestr("sail-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: sail\nVersion: 1.0\n")
+        file.writestr("sail-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        file.writestr("sail-1.0.dist-info/RECORD", "")
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text(f"{wheel}\n")
+    environ = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "UV_OFFLINE": "1"}
+    build(ref="env:1", requirements=requirements, python="3.11", images=tmp_path / "images", environ=environ)
+    (package,) = (tmp_path / "images").glob("*/lib/python3.11/site-packages/sail")
+    compiled = {path.name.partition(".")[0] for path in package.rglob("*.pyc")}
+    assert compiled == {"__init__", "testing"}
 
 
 @pytest.mark.parametrize(
