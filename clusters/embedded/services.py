@@ -16,11 +16,13 @@ def move_services(registry: Registry, *, block: Block) -> None:
         address = service["spec"].get("clusterIP")
         if not address or address == "None" or block.holds_service(address):
             continue
+        # One that leads elsewhere for a moment gives its address back: this is how any Service gets another.
         spec = {key: value for key, value in service["spec"].items() if key not in {"clusterIP", "clusterIPs"}}
-        metadata = service["metadata"]
-        registry.delete(SERVICES, metadata["namespace"], metadata["name"], propagation="Orphan")
-        fresh = {key: metadata[key] for key in ("name", "labels", "annotations") if key in metadata}
-        registry.create(SERVICES, {"metadata": fresh, "spec": spec}, namespace=metadata["namespace"])
+        elsewhere = {**spec, "type": "ExternalName", "externalName": "moving.invalid"}
+        moving = registry.update(SERVICES, {**service, "spec": elsewhere})
+        if (service["metadata"]["namespace"], service["metadata"]["name"]) == ("default", _KUBERNETES):
+            spec["clusterIP"] = block.kubernetes_ip
+        registry.update(SERVICES, {**moving, "spec": spec})
 
 
 def publish_api(registry: Registry, *, block: Block, where: Address) -> None:

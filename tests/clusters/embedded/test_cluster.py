@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import socket
 from pathlib import Path
 
 import pytest
@@ -186,6 +187,34 @@ async def test_two_clusters_have_addresses_of_their_own(start: Starter) -> None:
         await each.until(lambda each=each: ready_addresses(each, "web"))
         address = each.cluster.registry.get(SERVICES, "default", "web")["spec"]["clusterIP"]
         assert await http_get(address, 80) == answer
+
+
+async def test_a_cluster_whose_addresses_were_taken_meanwhile_moves_to_others(start: Starter) -> None:
+    first = await start("one")
+    first.deploy(deployment("web"))
+    node_port = {
+        "type": "NodePort",
+        "selector": {"app": "web"},
+        "ports": [{"name": "http", "port": 80, "targetPort": "http"}],
+    }
+    before = {name: first.expose(service(name, **more)) for name, more in (("web", {}), ("outside", node_port))}
+    await first.until_available("web", replicas=1)
+    await first.cluster.close()
+    number = first.cluster.block.number
+    with socket.create_server((f"127.{number}.0.1", 7016)):  # as another cluster claims it
+        second = await start("one")
+    assert second.cluster.block.number != number
+    for name, old in before.items():
+        new = second.cluster.registry.get(SERVICES, "default", name)
+        assert new["metadata"]["uid"] == old["metadata"]["uid"]
+        assert second.cluster.block.holds_service(new["spec"]["clusterIP"])
+        assert new["spec"]["ports"] == old["spec"]["ports"]
+        await second.until(lambda name=name: len(ready_addresses(second, name)) == 1)
+        assert await http_get(new["spec"]["clusterIP"], 80) == "1"
+    assert second.cluster.registry.get(SERVICES, "default", "kubernetes")["spec"]["clusterIP"] == (
+        second.cluster.block.kubernetes_ip
+    )
+    assert not [each for each in second.cluster.registry.list(SERVICES) if "externalName" in each["spec"]]
 
 
 async def test_fifty_pods_at_once_all_run_and_all_go(world: World) -> None:
