@@ -80,7 +80,7 @@ def read_router(
     foreign = bool(other_studio([workload], studio=studio))
     ready, wanted = _ready(workload)
     version = _tag(workload)
-    address = service_address(service, nodes=nodes) if service else ""
+    address = service_address(service, nodes=nodes, scheme=_scheme(workload)) if service else ""
     problems = []
     if ready < wanted:
         problems.append(f"{ready} of {wanted} router pods are ready.")
@@ -95,6 +95,13 @@ def read_router(
         address=address,
         foreign=foreign,
     )
+
+
+def _scheme(workload: Obj) -> str:
+    """https where the router answers nothing else."""
+    variables = workload["spec"]["template"]["spec"]["containers"][0].get("env") or ()
+    plain = next((each.get("value") for each in variables if each["name"] == "ROUTERD_PLAIN_HTTP"), "allow")
+    return "http" if plain == "allow" else "https"
 
 
 def _ready(workload: Obj) -> tuple[int, int]:

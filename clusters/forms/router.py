@@ -15,6 +15,11 @@ _TYPES = (
     Option("NodePort", "Node port", "The same port on every node."),
     Option("ClusterIP", "Inside the cluster", "Only pods of this cluster may call."),
 )
+_PLAIN = (
+    Option("allow", "Answer", "Callers may use http and, with a certificate, https."),
+    Option("redirect", "Redirect to https", "Keys have crossed the network in the open by then."),
+    Option("refuse", "Refuse", "403, with the words to use https."),
+)
 
 
 def router_fields(cluster: Cluster) -> tuple[Field, ...]:
@@ -32,6 +37,14 @@ def router_fields(cluster: Cluster) -> tuple[Field, ...]:
         Field("node_port", "Node port", "number", hint="30000 to 32767; empty lets the cluster pick."),
         Field("replicas", "Router pods", "number", hint="3 on 3 nodes survive the loss of any node."),
         Field("address", "Address callers are told", hint="Only when it is not the Service's own.", mono=True),
+        Field(
+            "tls_secrets",
+            "Certificates",
+            hint="Secrets of type kubernetes.io/tls in slipway-system, spaces between. The first is also for hosts that "
+            "no other one names. They may be made or replaced at any time. Empty: no TLS.",
+            mono=True,
+        ),
+        Field("plain_http", "Requests without TLS", "radio", options=_PLAIN),
         Field("artifacts_gib", "Artifact cache", "number", hint="Holds models and code in the cluster.", unit="GiB"),
         Field("pull_secret", "Pull secret", hint="Name of a registry Secret in slipway-system, if one is needed."),
         Field("log_sample", "Log one request in", "number", hint="Errors are always logged."),

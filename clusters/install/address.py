@@ -18,13 +18,14 @@ def judge_address(
     events: Sequence[Obj],
     nodes: Sequence[Node],
     given: str,
+    scheme: str,
     now: datetime,
     since: datetime,
 ) -> Verdict:
-    """Where callers reach the router; `given` is an address the operator set, or ""."""
+    """Where callers reach the router by http or https; `given` is an address the operator set, or ""."""
     if service is None:
         return Going("The Service is being made.")
-    address = service_address(service, nodes=nodes)
+    address = service_address(service, nodes=nodes, scheme=scheme)
     if address:
         return Done(text=f"Callers reach it at {given or address}.", address=given or address)
     warnings = [each for each in events if each.get("type") == "Warning"]
@@ -68,25 +69,27 @@ def _without_controller(kind: str) -> Stuck:
     )
 
 
-def service_address(service: Obj, *, nodes: Sequence[Node]) -> str:
+def service_address(service: Obj, *, nodes: Sequence[Node], scheme: str = "http") -> str:
     """`http://host:port` of a Service, without a trailing slash; "" while it has none."""
-    spec, port = service.get("spec") or {}, _first_port(service)
+    spec = service.get("spec") or {}
+    port = next((each for each in spec.get("ports") or () if each.get("name") == scheme), _first_port(service))
     kind = spec.get("type") or "ClusterIP"
     if kind == "LoadBalancer":
         given = (((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or [{}])[0]
-        return _url(given.get("ip") or given.get("hostname"), port.get("port"))
+        return _url(scheme, given.get("ip") or given.get("hostname"), port.get("port"))
     if kind == "NodePort":
         host = next((node.address for node in nodes if node.ready and node.address), "")
-        return _url(host, port.get("nodePort"))
-    return _url(spec.get("clusterIP"), port.get("port")) if spec.get("clusterIP") != "None" else ""
+        return _url(scheme, host, port.get("nodePort"))
+    return _url(scheme, spec.get("clusterIP"), port.get("port")) if spec.get("clusterIP") != "None" else ""
 
 
 def _first_port(service: Obj) -> Obj:
     return dict(((service.get("spec") or {}).get("ports") or [{}])[0])
 
 
-def _url(host: object, port: object) -> str:
+def _url(scheme: str, host: object, port: object) -> str:
     if not host or not port:
         return ""
     named = f"[{host}]" if ":" in str(host) else str(host)
-    return f"http://{named}" if port == 80 else f"http://{named}:{port}"
+    usual = {"http": 80, "https": 443}[scheme]
+    return f"{scheme}://{named}" if port == usual else f"{scheme}://{named}:{port}"

@@ -157,6 +157,7 @@ def look_at_address(kube: Kube, plan: Plan, clock: StepClock) -> Verdict:
         events=kube.list(EVENTS, SYSTEM, field_selector=field),
         nodes=_nodes(kube),
         given=plan.settings.address,
+        scheme=plan.settings.scheme,
         now=clock.now,
         since=clock.since,
     )

@@ -36,6 +36,11 @@ class RouterSettings:
     plain_http: str = "allow"  # or "redirect" to TLS, or "refuse"
     log_sample: int = 1  # one in so many successful requests is logged; errors always
 
+    @property
+    def scheme(self) -> str:
+        """Of the address callers are told: https where nothing else answers."""
+        return "http" if self.plain_http == "allow" else "https"
+
     def certificates(self) -> tuple[str, ...]:
         """The Secrets with certificates the router may read."""
         return tuple(self.tls_secrets.split()) or (contract.TLS_SECRET,)
@@ -110,5 +115,5 @@ def known_address(settings: RouterSettings, *, runtime: str) -> str:
     if settings.address:
         return settings.address
     if runtime == contract.RUNTIME_PROCESS and settings.service_type == "LoadBalancer":
-        return f"http://127.0.0.1:{settings.port}"
+        return f"http://127.0.0.1:{settings.port}" if settings.scheme == "http" else "https://127.0.0.1"
     return ""

@@ -31,10 +31,17 @@ class RunningCluster:
     process: subprocess.Popen[str]
 
 
-def start_cluster(data: Path) -> RunningCluster:
-    """Start one and wait for its ready line."""
+def start_cluster(data: Path, *, builds: bool = False) -> RunningCluster:
+    """Start one, perhaps one that can build environments, and wait for its ready line."""
     log = (data / "log").open("w")
-    arguments = ["--data", str(data), "--port", "0", "--image", f"{contract.EMBEDDED_SLIPWAY_IMAGE}=self"]
+    images = [contract.EMBEDDED_SLIPWAY_IMAGE, *([contract.EMBEDDED_BUILDER_IMAGE] if builds else [])]
+    arguments = [
+        "--data",
+        str(data),
+        "--port",
+        "0",
+        *(part for image in images for part in ("--image", f"{image}=self")),
+    ]
     process = subprocess.Popen(
         [sys.executable, "-m", "clusters.embedded", *arguments, "--cpus", "8", "--memory", str(16 << 30)],
         stdout=subprocess.PIPE,

@@ -73,6 +73,12 @@ class Processes:
         killer.cancel()
         return code
 
+    def kill(self, name: str) -> None:
+        """SIGKILL."""
+        process = self.running.pop(name)
+        process.kill()
+        process.wait()
+
     def end_all(self) -> None:
         for name in reversed(list(self.running)):
             self.end(name)
@@ -108,19 +114,11 @@ class Production:
     password: str
     processes: Processes
 
-    serve: ClassVar[tuple[str, ...]] = (sys.executable, "manage.py", "serve")
-    worker: ClassVar[tuple[str, ...]] = (
-        sys.executable,
-        "-m",
-        "celery",
-        "-A",
-        "studio",
-        "worker",
-        "--pool",
-        "threads",
-        "--concurrency",
-        "4",
-    )
+    commands: ClassVar[dict[str, tuple[str, ...]]] = {
+        "web": (sys.executable, "manage.py", "serve"),
+        "worker": (*CELERY, "worker", "--pool", "threads", "--concurrency", "4"),
+        "watch": (sys.executable, "manage.py", "watch"),
+    }
 
 
 def manage(processes: Processes, *arguments: str) -> str:
@@ -157,11 +155,10 @@ def production(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Production]
         wait_for_port(redis, server)
         manage(processes, "migrate", "--verbosity", "0")
         said = manage(processes, "make_workspace", "main", "--owner", "erin")
-        processes.start("worker", Production.worker)
-        beat = [*CELERY, "beat", "--schedule", str(folder / "beat")]
-        processes.start("beat", beat)
-        processes.start("watch", [sys.executable, "manage.py", "watch"])
-        wait_for_port(web, processes.start("web", Production.serve))
+        processes.start("beat", [*CELERY, "beat", "--schedule", str(folder / "beat")])
+        for name in ("worker", "watch"):
+            processes.start(name, Production.commands[name])
+        wait_for_port(web, processes.start("web", Production.commands["web"]))
         password = said.strip().rpartition("Password: ")[2]
         yield Production(f"http://127.0.0.1:{web}", password, processes)
 
@@ -169,6 +166,6 @@ def production(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Production]
 @pytest.fixture(scope="module")
 def running_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster]:
     """A cluster to attach."""
-    cluster = start_cluster(tmp_path_factory.mktemp("cluster"))
+    cluster = start_cluster(tmp_path_factory.mktemp("cluster"), builds=True)
     yield cluster
     stop_cluster(cluster)

@@ -41,7 +41,7 @@ def test_an_operation_whose_worker_died_is_ended_by_the_next_one(
         erin.submit("/w/main/clusters/quay/check", {})
         operation = re.search(r"operations/([0-9a-f-]{36})/", erin.page("operations/?show=running"))
         assert operation
-        production.processes.start("worker", production.worker)
+        production.processes.start("worker", production.commands["worker"])
         assert erin.wait(operation[1], seconds=60)["state"] == "succeeded"
 
 
@@ -58,7 +58,7 @@ def test_behind_a_proxy_cookies_are_secure_and_the_audit_has_the_persons_address
     environment = production.processes.environment
     public = environment | {"SLIPWAY_PORT": str(port), "SLIPWAY_PUBLIC_URL": "https://slipway.example.org"}
     production.processes.environment = public
-    wait_for_port(port, production.processes.start("behind", production.serve))
+    wait_for_port(port, production.processes.start("behind", production.commands["web"]))
     production.processes.environment = environment
     headers = PROXY | {"Host": "slipway.example.org", "Referer": "https://slipway.example.org/sign-in"}
     with httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=30) as browser:

@@ -108,7 +108,7 @@ def test_without_any_sign_the_deadline_ends_it_with_the_newest_warnings() -> Non
 
 
 def service(kind: str, **status: Any) -> dict[str, Any]:
-    ports = [{"port": 80, "nodePort": 30080}]
+    ports = [{"name": "http", "port": 80, "nodePort": 30080}, {"name": "https", "port": 443, "nodePort": 30443}]
     return {"spec": {"type": kind, "ports": ports, "clusterIP": "10.96.0.9"}, "status": {"loadBalancer": status}}
 
 
@@ -127,10 +127,13 @@ def test_the_address_follows_from_the_kind_of_service(found: dict[str, Any], add
     nodes = [Node(name="a", ready=False, address="10.0.0.1"), Node(name="b", ready=True, address="10.0.0.2")]
 
     assert service_address(found, nodes=nodes) == address
+    by_tls = address.replace("http:", "https:").replace("30080", "30443")
+    assert service_address(found, nodes=nodes, scheme="https") == by_tls
 
 
 def address(events: list[dict[str, Any]], *, after: timedelta, given: str = "") -> Verdict:
-    return judge_address(service("LoadBalancer"), events=events, nodes=(), given=given, now=NOW + after, since=NOW)
+    found = service("LoadBalancer")
+    return judge_address(found, events=events, nodes=(), given=given, scheme="http", now=NOW + after, since=NOW)
 
 
 def test_a_port_that_is_taken_is_named() -> None:

@@ -6,9 +6,6 @@ workspace of its own and uses a namespace of its own.
 
 import io
 import itertools
-import json
-import subprocess
-import sys
 import threading
 import time
 import uuid
@@ -20,18 +17,16 @@ import pytest
 from django.db import connections
 
 from clusters.install.settings import RouterSettings
-from clusters.kube.connection import parse_kubeconfig
 from clusters.models import Cluster, ComputeTarget, RouterState
 from clusters.services import attach_cluster, create_target, install_router
 from deployments.models import Deployment, Endpoint
 from deployments.services import create_endpoint, deploy, pack_code, register_environment, register_model
 from deployments.specs import DeploymentSpec, EndpointSpec, parse_deployment
 from deployments.watch import run_watcher
-from routerd import contract
 from studio.actor import SLIPWAY
 from studio.models import Installation, Operation, Workspace
 from studio.up.ports import pick_free
-from tests.clusters.conftest import ROOT, RunningCluster, stop_cluster
+from tests.clusters.conftest import RunningCluster, start_cluster, stop_cluster
 
 GOOD = b"""
 import os
@@ -65,27 +60,9 @@ def wait_until(condition: Callable[[], Any], *, seconds: float = 60, what: str =
 @pytest.fixture(scope="session")
 def rollout_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCluster]:
     """An embedded cluster of its own."""
-    cluster = _start_cluster(tmp_path_factory.mktemp("rollouts"))
+    cluster = start_cluster(tmp_path_factory.mktemp("rollouts"), builds=True)
     yield cluster
     stop_cluster(cluster)
-
-
-def _start_cluster(data: Path) -> RunningCluster:
-    """One that can build environments, too."""
-    images = (contract.EMBEDDED_SLIPWAY_IMAGE, contract.EMBEDDED_BUILDER_IMAGE)
-    command = [sys.executable, "-m", "clusters.embedded", "--data", str(data), "--port", "0", "--cpus", "8"]
-    command += [part for image in images for part in ("--image", f"{image}=self")]
-    with (data / "log").open("w") as log:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=ROOT)
-    assert process.stdout is not None
-    timer = threading.Timer(30, process.kill)
-    timer.start()
-    line = process.stdout.readline()
-    timer.cancel()
-    if not line:
-        raise RuntimeError(f"The embedded cluster did not start:\n{(data / 'log').read_text()}")
-    kubeconfig = Path(json.loads(line)["kubeconfig"]).read_text()
-    return RunningCluster(kubeconfig=kubeconfig, connection=parse_kubeconfig(kubeconfig), process=process)
 
 
 @pytest.fixture(scope="session")
