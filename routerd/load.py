@@ -73,8 +73,7 @@ async def _look_forever(router: Router, *, board: Board) -> None:
 
 async def look_once(router: Router, *, board: Board) -> None:
     """Read HAProxy's counters into the meter once. Raises RuntimeUnavailable."""
-    stats = await router.runtime.show_stat_backends()
-    held = await router.runtime.show_held()
+    stats, held = await router.runtime.show_load()
     board.meter.look(stats, held=held, slots=router.slots(), now=time.time())
 
 

@@ -222,7 +222,7 @@ class LoadMeter:
         seconds, counts = round(now - window.since, 3), (route.concurrency, len(route.replicas), wanted)
         if window.is_idle and (last := self.last_sample.get(owner)) and last.is_idle and last.counts == counts:
             window.since = now
-            return last._replace(at=now, seconds=seconds)
+            return last.again(at=now, seconds=seconds)
         looks, count = window.looks, len(window.looks) + self._quiet_looks
         requests = self._split_429(owner, window=window)
         self._windows[owner] = _Window(since=now)

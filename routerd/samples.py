@@ -55,10 +55,10 @@ class Sample(NamedTuple):  # a thousand of them are made every second, which tak
     """One deployment during `seconds` up to `at` (unix); in flight and queued are means over that time."""
 
     at: float
+    seconds: float
     namespace: str
     endpoint: str
     deployment: str
-    seconds: float
     requests: Requests
     latency_ms: tuple[float, float, float] | None  # p50, p95, p99; None when no request was seen
     in_flight: float
@@ -84,9 +84,14 @@ class Sample(NamedTuple):  # a thousand of them are made every second, which tak
         """(concurrency, replicas ready, replicas wanted)."""
         return self.concurrency, self.replicas_ready, self.replicas_wanted
 
+    # `_make` of all values takes a third of what `_replace` of one does.
+    def again(self, *, at: float, seconds: float) -> Self:
+        """The same a little later."""
+        return type(self)._make((at, seconds, *self[2:]))
+
     def numbered(self, seq: int) -> Self:
         """The same as a ring's record."""
-        return self._replace(seq=seq)
+        return type(self)._make((*self[:-1], seq))
 
     def to_json(self) -> dict[str, Any]:
         """The record as the admin API sends it."""

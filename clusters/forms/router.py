@@ -40,8 +40,8 @@ def router_fields(cluster: Cluster) -> tuple[Field, ...]:
         Field(
             "tls_secrets",
             "Certificates",
-            hint="Secrets of type kubernetes.io/tls in slipway-system, spaces between. The first is also for hosts that "
-            "no other one names. They may be made or replaced at any time. Empty: no TLS.",
+            hint="Secrets of type kubernetes.io/tls in slipway-system, spaces between. The first is also for hosts no "
+            "other one names. They may be made or replaced at any time. Empty: no TLS.",
             mono=True,
         ),
         Field("plain_http", "Requests without TLS", "radio", options=_PLAIN),

@@ -98,18 +98,18 @@ class Runtime:
             if answer and not answer.startswith(_SUCCESS):
                 raise CommandRefused(command, answer)
 
-    async def show_stat_backends(self) -> Mapping[str, BackendStat]:
-        """Counters per slot (backends whose name is a slot's), each request once.
+    async def show_load(self) -> tuple[Mapping[str, BackendStat], dict[str, int]]:
+        """Counters per slot (backends whose name is a slot's), each request once; requests held in the lobby per slot.
 
         A thousand slots are expensive to read, and this is asked ten times a second. So nothing is read while no
         request came and none was there; and what passed a slot twice, because it waited in the lobby, only when the
         lobby was used since the last time.
         """
-        (frontends,) = await self.execute("show stat -1 1 -1")
+        frontends, held = await self.execute("show stat -1 1 -1", "show held")
         requests = {name: seen for name, (_, seen) in parse_frontends(frontends).items()}
         if self._quiet and sum(requests.values()) == self._requests_seen:
-            return self._reading.once
-        (text,) = await self.execute("show stat -1 2 -1")
+            return self._reading.once, _counts([held])
+        text, held = await self.execute("show stat -1 2 -1", "show held")
         present, seen = parse_frontends(frontends).get("lobby", (0, 0))
         if present or seen != self._lobby_requests:
             (rows,) = await self.execute(f"show stat -1 4 {LOBBY_ID}")
@@ -119,7 +119,7 @@ class Runtime:
         found = self._reading.once
         self._quiet = not present and not any(stat.in_flight or stat.queued for stat in found.values())
         self._requests_seen = sum(requests.values())
-        return found
+        return found, _counts([held])
 
     async def show_servers_conn(self, slot: str | None = None) -> list[ServerConn]:
         """Connections of every server, or of one slot's."""

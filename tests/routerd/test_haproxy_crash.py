@@ -63,15 +63,15 @@ async def test_a_request_in_the_lobby_is_counted_once(router: Router, start_mode
 
     call = asyncio.create_task(router.call())
     await held(router, count=1)
-    waiting_now = (await router.runtime.show_stat_backends())[slot]
+    waiting_now = (await router.runtime.show_load())[0][slot]
     blue = await start_model("blue-1", released=asyncio.Event())
     assert blue.released is not None
     await router.serve(endpoint(deployment("blue", blue, scale=SCALED_TO_ZERO), generation=2))
     await blue.arrived.wait()
-    running = (await router.runtime.show_stat_backends())[slot]
+    running = (await router.runtime.show_load())[0][slot]
     blue.released.set()
     assert (await call).status == 200
-    done = (await router.runtime.show_stat_backends())[slot]
+    done = (await router.runtime.show_load())[0][slot]
 
     assert (waiting_now.in_flight, waiting_now.queued) == (0, 0)
     assert (running.in_flight, running.queued) == (1, 0)

@@ -57,7 +57,7 @@ async def served(router: Router) -> int:
     """How many requests for blue this router has counted."""
     slot = router.reconciler.slots().find(BLUE)
     assert slot is not None
-    return (await router.runtime.show_stat_backends())[slot].requests
+    return (await router.runtime.show_load())[0][slot].requests
 
 
 @asynccontextmanager
