@@ -26,7 +26,7 @@ from tests.routerd.observed import observe
 READY = Condition("Ready", True, "Answering", "1 ready replicas take traffic.")
 FIGURES = Figures(in_flight=2.0, queued=4.0, concurrency=1, target=70, wanted_raw=9, min=1, max=3)
 DECISION = Decision(1_700_000_000.0, "team-a", "credit", "blue", 1, 3, "load 600 % over 70 %", FIGURES)
-SAMPLE = Sample(0, "team-a", "credit", "blue", 1.0, Requests(), None, 0.96, 2.2, 1, 1, 3, 1.0)
+SAMPLE = Sample(0, 1.0, "team-a", "credit", "blue", Requests(), None, 0.96, 2.2, 1, 1, 3, 1.0)
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 LATER = datetime(2026, 1, 1, 13, tzinfo=UTC)
 

@@ -53,16 +53,20 @@ def add_row(workspace: Workspace, number: int) -> None:
 
 @pytest.mark.parametrize("url", URLS)
 def test_three_rows_cost_as_many_queries_as_one(url: str, workspace: Workspace, as_bob: Client) -> None:
+    def queries() -> int:
+        """Of the cheapest of three: a deployment is read when it is first looked at, and a minute may end meanwhile."""
+        counts = []
+        for _ in range(3):
+            with counted() as count:
+                assert as_bob.get(f"/w/harbour/{url}").status_code == 200
+            counts.append(count[0])
+        return min(counts)
+
     add_row(workspace, 0)
-    as_bob.get(f"/w/harbour/{url}")
-    with counted() as one:
-        assert as_bob.get(f"/w/harbour/{url}").status_code == 200
+    one = queries()
     add_row(workspace, 1)
     add_row(workspace, 2)
-    as_bob.get(f"/w/harbour/{url}")  # what is kept of a deployment is read when it is first looked at
-    with counted() as three:
-        assert as_bob.get(f"/w/harbour/{url}").status_code == 200
-    assert three[0] <= one[0]
+    assert queries() <= one
 
 
 def test_the_list_is_worst_first(workspace: Workspace, as_bob: Client) -> None:

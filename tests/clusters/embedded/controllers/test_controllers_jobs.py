@@ -62,7 +62,8 @@ def conditions(world: World, name: str = "j") -> dict[str, str]:
 
 async def test_a_job_completes_tells_so_and_goes_after_its_time(world: World) -> None:
     registry = world.cluster.registry
-    registry.create(JOBS, job(completions=3, parallelism=2, ttlSecondsAfterFinished=1), namespace="default")
+    # Times are whole seconds: of one, a moment may be left.
+    registry.create(JOBS, job(completions=3, parallelism=2, ttlSecondsAfterFinished=2), namespace="default")
     await world.until(lambda: "Complete" in conditions(world))
     status = registry.get(JOBS, "default", "j")["status"]
     assert (status["succeeded"], status.get("active", 0)) == (3, 0)
