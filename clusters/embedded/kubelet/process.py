@@ -64,7 +64,10 @@ class ContainerProcess:
 
     @classmethod
     async def spawn(cls, directory: Path, *, spec: dict[str, Any]) -> "ContainerProcess":
-        """Start a container in an empty directory. Raises StartError; then ``exit.json`` is there too."""
+        """Start a container in an empty directory. Raises StartError; then ``exit.json`` is there too.
+
+        Cancelled, it ends what it has begun: nobody else knows of it yet.
+        """
         write_json(directory / "spec.json", spec)
         (directory / "spec.json").chmod(0o600)
         ready, write_end = os.pipe2(os.O_CLOEXEC)
@@ -75,7 +78,15 @@ class ContainerProcess:
             os.close(lock)
             os.close(write_end)
         process = cls(directory, shim_pid=pid)
-        if not await _read_ready(ready):
+        told = asyncio.ensure_future(_read_ready(ready))
+        try:
+            running = await asyncio.shield(told)
+        except asyncio.CancelledError:
+            if await told:  # before that there is nobody to be killed
+                process.kill()
+            await process.wait()
+            raise
+        if not running:
             await process.wait()
             raise StartError(read_exit(directory).error or _shim_error(directory))
         return process

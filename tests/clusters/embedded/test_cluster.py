@@ -227,6 +227,15 @@ async def test_fifty_pods_at_once_all_run_and_all_go(world: World) -> None:
     await world.until(lambda: not world.pods() and not processes_of(world), seconds=30)
 
 
+async def test_a_pod_deleted_while_its_container_is_being_started_leaves_no_process(world: World) -> None:
+    world.run(pod("brief", container(SLEEP)))
+    await world.until(lambda: "Created" in world.reasons("brief"))
+    assert "Started" not in world.reasons("brief")
+    world.cluster.registry.delete(PODS, "default", "brief", grace_seconds=0)
+    await world.until(lambda: not list((world.cluster.data / "pods").iterdir()))
+    assert processes_of(world) == []
+
+
 async def test_a_namespace_takes_everything_in_it_along(world: World) -> None:
     registry = world.cluster.registry
     registry.create(NAMESPACES, {"metadata": {"name": "team"}})
