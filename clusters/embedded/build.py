@@ -119,7 +119,8 @@ def build(*, ref: str, requirements: Path, python: str, images: Path, environ: M
 
 def compile_bytecode(home: Path) -> None:
     """Containers cannot, and each start would compile again. Tests of libraries, a quarter of it all, are left out."""
-    command = [str(home / "bin" / "python"), "-m", "compileall", "-qq", "-j", "0", "-x", r"/tests?/", str(home / "lib")]
+    tests = r"/site-packages/.*/tests?/"
+    command = [str(home / "bin" / "python"), "-m", "compileall", "-qq", "-j", "0", "-x", tests, str(home / "lib")]
     done = subprocess.run(command, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     if done.stderr:  # a file that is no Python is passed over in silence
         say(f"Bytecode is missing, so starts take longer: {done.stderr.splitlines()[-1]}")

@@ -66,8 +66,9 @@ def test_a_build_writes_the_bytecode_of_libraries_but_not_of_their_tests(tmp_pat
     requirements = tmp_path / "requirements.txt"
     requirements.write_text(f"{wheel}\n")
     environ = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "UV_OFFLINE": "1"}
-    build(ref="env:1", requirements=requirements, python="3.11", images=tmp_path / "images", environ=environ)
-    (package,) = (tmp_path / "images").glob("*/lib/python3.11/site-packages/sail")
+    images = tmp_path / "tests" / "images"  # a home may lie in a directory of that name, too
+    build(ref="env:1", requirements=requirements, python="3.11", images=images, environ=environ)
+    (package,) = images.glob("*/lib/python3.11/site-packages/sail")
     compiled = {path.name.partition(".")[0] for path in package.rglob("*.pyc")}
     assert compiled == {"__init__", "testing"}
 
