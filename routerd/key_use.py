@@ -22,7 +22,7 @@ from routerd.wanted import key_fingerprint
 _READ_SECONDS: Final = 15.0
 _TABLE: Final = "keys_used"
 _KEPT_MS: Final = 3_600_000  # `expire` of the table: what is left of it tells when the key was used
-_LINE: Final = re.compile(r" key=([^: ]+):([^# ]+)#([0-9a-f]+) .*?\bexp=(\d+)")
+_LINE: Final = re.compile(r" key=([^# ]+)#([0-9a-f]+):(\S+) .*?\bexp=(\d+)")
 
 UsedKey = tuple[str, str, str]  # endpoint, name of the key, fingerprint
 
@@ -48,8 +48,8 @@ async def read_key_use(runtime: Runtime, *, now: float) -> dict[UsedKey, float]:
 
 
 def parse_key_use(text: str, *, now: float) -> Iterator[tuple[UsedKey, float]]:
-    """Lines of `show table`: `0x..: key=credit:primary#1a2b3c4d use=0 exp=3599000 shard=0 gpc0=0`."""
-    for endpoint, name, fingerprint, left_ms in _LINE.findall(text):
+    """Lines of `show table`: `0x..: key=primary#1a2b3c4d:credit use=0 exp=3599000 shard=0 gpc0=0`."""
+    for name, fingerprint, endpoint, left_ms in _LINE.findall(text):
         yield (endpoint, name, fingerprint), now - (_KEPT_MS - int(left_ms)) / 1000
 
 

@@ -1,7 +1,7 @@
 """Turns looks at HAProxy and records of its log into loads and samples: pure, with the time as a parameter.
 
 Counters are exact but know no latency and count a 429 as any 4xx; log records know both, but successes are sampled.
-Errors are always logged, so the log's count of 429s is exact as long as no datagram is dropped.
+Errors are always logged, so the log's count of 429s is exact as long as no line is dropped.
 
 A model that takes one request at a time is either idle or fully busy, so one look a second would be a coin toss: load
 is the mean of the looks of the last second.
@@ -35,8 +35,9 @@ Quantiles = tuple[float, float, float]
 
 _INDEX: Final = {name: place for place, (name, _) in enumerate(LOG_FIELDS)}
 _OTHER_NUMBERS: Final = frozenset({"status", "bytes_in", "bytes_out", "queue_position"})
-_NUMBERS: Final = _OTHER_NUMBERS | {name for name in _INDEX if name.endswith(("_ms", "_connections"))}
-_NOT_KNOWN: Final = frozenset({"", "-", "-1", "<NOSRV>"})
+# Of the fields of a record: those that are numbers, and what stands where nothing is known.
+NUMBERS: Final = _OTHER_NUMBERS | {name for name in _INDEX if name.endswith(("_ms", "_connections"))}
+NOT_KNOWN: Final = frozenset({"", "-", "-1", "<NOSRV>"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class AccessRecord:
 
 
 def split_record(line: bytes) -> list[str] | None:
-    """The fields of one datagram of HAProxy's access log, in the order of LOG_FIELDS; None for anything else."""
+    """The fields of one line of HAProxy's access log, in the order of LOG_FIELDS; None for anything else."""
     fields = line.decode("utf-8", "replace").rstrip("\n").split("\t")
     return fields if len(fields) == len(LOG_FIELDS) else None
 
@@ -59,10 +60,19 @@ def split_record(line: bytes) -> list[str] | None:
 def known_fields(fields: Sequence[str]) -> dict[str, str | int]:
     """What is known of a request, by the names of LOG_FIELDS: numbers as numbers, unknown fields left out."""
     return {
-        name: int(value) if name in _NUMBERS and value.isdigit() else value
+        name: int(value) if name in NUMBERS and value.isdigit() else value
         for name, value in zip(_INDEX, fields, strict=True)
-        if value not in _NOT_KNOWN
+        if value not in NOT_KNOWN
     }
+
+
+def ended_at(fields: Sequence[str], *, now: float) -> float:
+    """When the request of a record ended (unix seconds), by HAProxy's clock; `now` where the record does not say."""
+    try:
+        lasted_ms = sum(int(fields[_INDEX[name]]) for name in ("handshake_ms", "idle_ms", "total_ms"))
+        return min(now, float(fields[_INDEX["accepted"]]) + lasted_ms / 1000)
+    except ValueError:
+        return now
 
 
 def read_record(fields: Sequence[str]) -> AccessRecord | None:

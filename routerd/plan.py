@@ -6,8 +6,9 @@
 
 The order inside a plan keeps every request whole: slot records and replicas before the names that lead to
 them, new keys before the endpoint's record (public keys are loaded before the tokens that name them), and everything
-that goes away after everything that comes.
-One `set map` of an endpoint's record moves its authentication, split and mirror together.
+that goes away after everything that comes. One `set map` of an endpoint's record moves its authentication, split and
+mirror together. The short way for usual requests is closed first and opened last: whoever is not in its map is judged
+by the record.
 
 A replica's life in a slot:
 
@@ -21,7 +22,7 @@ changed) is added to the new one only when it is gone from the old one, so its c
 And the last replica of a slot nobody wants any more is drained only when nobody queues there.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -39,7 +40,14 @@ DRAIN_SLACK_SECONDS: Final = 5.0
 _LONGEST_REQUEST_MS: Final = 300_000
 
 # Where the endpoint's name stands in the entries of a map: before or after which separator.
-_NAME_IN_KEY: Final = {"endpoints": (0, ":"), "pins": (0, ":"), "tokens": (0, ":"), "keys": (2, ":"), "cors": (2, "|")}
+_NAME_IN_KEY: Final = {
+    "endpoints": (0, ":"),
+    "pins": (0, ":"),
+    "tokens": (0, ":"),
+    "keys": (2, ":"),
+    "usual": (2, ":"),
+    "cors": (2, "|"),
+}
 
 
 @dataclass(frozen=True)
@@ -85,13 +93,13 @@ def make_plan(
     work.come("slots")
     work.servers_come()
     names = [name for name in MAP_NAMES if name != "slots"]
+    work.additions += work.gone("usual")
     for name in names:
         work.come(name)
-    for name in reversed(names):
-        work.go(name)
+    for name in reversed(names[:-1]):
+        work.removals += work.gone(name)
     work.servers_go()
-    work.go("slots")
-    work.removals += freed
+    work.removals += [*work.gone("slots"), *freed]
     return Plan(
         additions=tuple(work.additions),
         removals=tuple(work.removals),
@@ -133,15 +141,15 @@ class _Work:
                 self.additions.append(f"{verb} map {self._file(name)} {key} {value}")
                 self._touch(name, key)
 
-    def go(self, name: str) -> None:
-        """Entries nobody wants; a slot's record stays while replicas are in it."""
+    def gone(self, name: str) -> Iterator[str]:
+        """How entries nobody wants are deleted; a slot's record stays while replicas are in it."""
         gone = self.running.maps[name].keys() - self.wanted.maps[name].keys()
         if not gone:
             return
         busy = {slot for slot, _ in self.running.servers} if name == "slots" else set()
         for key in gone - busy:
-            self.removals.append(f"del map {self._file(name)} {key}")
             self._touch(name, key)
+            yield f"del map {self._file(name)} {key}"
 
     def __post_init__(self) -> None:
         """Most slots have what they should: of 1,000 only those that differ are looked at one by one."""

@@ -79,9 +79,9 @@ class Settings:
         return self.run_dir / "master.sock"
 
     @property
-    def log_socket(self) -> Path:
-        """The datagram socket HAProxy writes one record per request to; its reader makes it."""
-        return self.run_dir / "log.sock"
+    def log_pipe(self) -> Path:
+        """The named pipe HAProxy writes one record per logged request to."""
+        return self.run_dir / "log.pipe"
 
     @property
     def invoke_socket(self) -> Path:

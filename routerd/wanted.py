@@ -6,21 +6,24 @@ maps, and one record per slot holds the limits its rules read:
     endpoints   name -> auth|slot or split|mirror   keys    SHA-256:name -> name of the key, and when it ends
     pins        name:deployment -> slot             tokens  name:kid -> algorithm|file|issuer|audience
     slots       slot -> limits                      hosts   host -> name
-                                                    cors    origin|name -> seconds
+    usual       SHA-256:name -> slots and key       cors    origin|name -> seconds
 """
 
+import base64
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from routerd.haproxy.config import QUICK_SPLIT, Server
+from routerd.haproxy.config import Server
 from routerd.haproxy.maps import MAP_NAMES
 from routerd.haproxy.peers import seat_name
 from routerd.peers import Ring, seat_peers
 from routerd.routes import DeploymentRoute, EndpointRoute, RoutingTable
 from routerd.slots import SlotOwner, SlotTable, slot_wait_ms, wait_class
+
+_USUAL_SPLIT: Final = 2  # deployments the short way chooses among
 
 Place = tuple[str, int, int, bool]  # address, port, concurrency, in rotation
 Rotation = Mapping[str, frozenset[Place]]  # slot -> its replicas
@@ -164,6 +167,7 @@ def _make_part(endpoint: EndpointRoute, *, stands: Sequence[Stand], hold_seconds
     maps = {
         "endpoints": {endpoint.name: endpoint_record(endpoint, slots=slots)},
         "keys": dict(_key_entries(endpoint)),
+        "usual": dict(_usual_entries(endpoint, slots=slots)),
         "tokens": dict(_token_entries(endpoint)),
         "hosts": dict.fromkeys(endpoint.hosts, endpoint.name),
         "cors": dict(_cors_entries(endpoint)),
@@ -199,7 +203,25 @@ def _key_entries(endpoint: EndpointRoute) -> Iterator[tuple[str, str]]:
     ends = dict(endpoint.key_expiry)
     for name, digest in endpoint.keys:
         told = f"{name}#{key_fingerprint(digest)}"
-        yield f"{digest.upper()}:{endpoint.name}", f"@{ends[name]}@{told}" if name in ends else told
+        yield key_entry(digest, endpoint=endpoint.name), f"@{ends[name]}@{told}" if name in ends else told
+
+
+def key_entry(digest: str, *, endpoint: str) -> str:
+    """Under what HAProxy looks up a key, whose SHA-256 is given as hexadecimal digits."""
+    return f"{base64.b64encode(bytes.fromhex(digest)).decode()}:{endpoint}"
+
+
+def _usual_entries(endpoint: EndpointRoute, *, slots: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """`q500-0001|||primary#1a2b3c4d`, for each key of an endpoint that asks for nothing HAProxy's short way leaves out.
+
+    Of two deployments `q500-0002|90|q500-0001|primary#1a2b3c4d`: 90 percent go to 0001, the rest to 0002.
+    """
+    if not _is_usual(endpoint):
+        return
+    (first, percent), *others = endpoint.traffic
+    where = f"{slots[others[0][0]]}|{percent}|{slots[first]}" if others else f"{slots[first]}||"
+    for name, digest in endpoint.keys:
+        yield key_entry(digest, endpoint=endpoint.name), f"{where}|{name}#{key_fingerprint(digest)}"
 
 
 def token_key_file(pem: str) -> str:
@@ -225,9 +247,9 @@ def _cors_entries(endpoint: EndpointRoute) -> Iterator[tuple[str, str]]:
 def endpoint_record(endpoint: EndpointRoute, *, slots: Mapping[str, str]) -> str:
     """`key|@:90:q500-0001:100:q500-0002|5:q500-0002||private`: auth, slot or split, mirror, (sticky,) access.
 
-    `key|q500-0001|`: one deployment takes all the traffic. `key||`: none does. `usual` in place of `key` says that the
-    endpoint asks for nothing that HAProxy's short way leaves out. A split that is decided by what the request carries
-    says so in a fourth part, `|header:x-session`; an endpoint that answers on one listener only says that in a fifth.
+    `key|q500-0001|`: one deployment takes all the traffic. `key||`: none does. A split that is decided by what the
+    request carries says so in a fourth part, `|header:x-session`; an endpoint that answers on one listener only says
+    that in a fifth.
     """
     slot, sticky = "", ""
     if [percent for _, percent in endpoint.traffic] == [100]:
@@ -240,8 +262,7 @@ def endpoint_record(endpoint: EndpointRoute, *, slots: Mapping[str, str]) -> str
         sticky = f"{endpoint.sticky.source}:{endpoint.sticky.name}" if endpoint.sticky else ""
     mirror = "".join(f"{percent}:{slots[name]}" for name, percent in endpoint.mirror[:1])
     access = "" if endpoint.access == "both" else endpoint.access
-    auth = "usual" if _is_usual(endpoint) else endpoint.auth_mode
-    return f"{auth}|{slot}|" + f"{mirror}|{sticky}|{access}".rstrip("|")
+    return f"{endpoint.auth_mode}|{slot}|" + f"{mirror}|{sticky}|{access}".rstrip("|")
 
 
 def _is_usual(endpoint: EndpointRoute) -> bool:
@@ -254,7 +275,7 @@ def _is_usual(endpoint: EndpointRoute) -> bool:
         or endpoint.access != "both"
     )
     weights = [percent for _, percent in endpoint.traffic]
-    return endpoint.auth_mode == "key" and not asks_more and sum(weights) == 100 and len(weights) <= QUICK_SPLIT
+    return endpoint.auth_mode == "key" and not asks_more and sum(weights) == 100 and len(weights) <= _USUAL_SPLIT
 
 
 def slot_record(deployment: DeploymentRoute, *, hold_seconds: float, retry_after: int) -> str:

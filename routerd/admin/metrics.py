@@ -23,13 +23,20 @@ _QUANTILES: Final = ("0.5", "0.95", "0.99")
 Line = tuple[dict[str, str], float]
 
 
-def render(router: Router, *, board: Board, unmirrored: Mapping[SlotOwner, int]) -> str:
-    """Every metric of this router in the text format; `unmirrored`: requests too large to be copied."""
+def render(
+    router: Router, *, board: Board, unmirrored: Mapping[SlotOwner, int] | None = None, dropped: int | None = None
+) -> str:
+    """Every metric of this router in the text format.
+
+    What HAProxy itself counts: `unmirrored`, requests too large to be copied; `dropped`, requests that were not logged
+    because nobody read the log. None: it does not say now.
+    """
     return "".join(
         line
         for name, kind, text, values in (
             *_of_deployments(board),
-            *_of_mirrors(unmirrored),
+            *_of_mirrors(unmirrored or {}),
+            *_of_log(dropped),
             *_of_answers(board),
             *_of_endpoints(router),
             *_of_certificates(router),
@@ -104,6 +111,12 @@ def _of_certificates(router: Router) -> Iterator[Family]:
 def _of_mirrors(unmirrored: Mapping[SlotOwner, int]) -> Iterator[Family]:
     values: list[Line] = [(_labels(owner), count) for owner, count in unmirrored.items()]
     yield "routerd_mirror_skipped_total", "counter", "Requests whose body was too large to be mirrored.", values
+
+
+def _of_log(dropped: int | None) -> Iterator[Family]:
+    if dropped is not None:
+        text = "Requests that are missing in the access log: nobody read it for long, or there were too many."
+        yield "routerd_log_dropped_total", "counter", text, [({}, dropped)]
 
 
 def _of_answers(board: Board) -> Iterator[Family]:

@@ -95,11 +95,13 @@ async def _readyz(request: web.Request) -> web.Response:
 async def _metrics(request: web.Request) -> web.Response:
     router = request.app[_ROUTER]
     unmirrored: Counter[SlotOwner] = Counter()
+    dropped: int | None = None
     with suppress(RuntimeUnavailable):  # HAProxy is just starting; the rest is known all the same
+        dropped = await router.runtime.show_dropped_records()
         for slot, count in (await router.runtime.show_unmirrored()).items():
             if owner := router.slots().lookup(slot):
                 unmirrored[owner] += count
-    text = metrics.render(router, board=request.app[_BOARD], unmirrored=unmirrored)
+    text = metrics.render(router, board=request.app[_BOARD], unmirrored=unmirrored, dropped=dropped)
     return web.Response(text=text, headers={"content-type": "text/plain; version=0.0.4; charset=utf-8"})
 
 

@@ -19,9 +19,13 @@ from routerd.slots import slot_wait_ms
 _MIRROR_RESERVE: Final = 5536  # bytes of a buffer that a mirrored request's headers may take
 _HOT_BUFFERS: Final = 256  # free buffers kept at hand
 
-# After the request's name: its slot, and from which its arrival follows, %Ts.%ms + %Th + %Ti. At most 128 characters.
+# What the lobby is told: the slot, and from what the arrival follows, %Ts.%ms + %Th + %Ti. At most 128 characters.
 _LOBBY_FORMAT: Final = "%[var(txn.be)]|%Ts|%ms|%Th|%Ti"
-QUICK_SPLIT: Final = 3  # deployments chosen among by HAProxy's own rules; Lua takes over where there are more
+_RULED_SPLIT: Final = 3  # deployments chosen among by HAProxy's own rules; Lua takes over where there are more
+# The request's name: HAProxy's process and the number of the request in it. Other frontends get it with the request.
+_REQUEST_ID: Final = "%[var(proc.run)]-%rt"
+# Name and fingerprint of the key, whichever way its request went.
+_KEY: Final = "str(),concat(,txn.kid),concat(,txn.quick),field(-1,|)"
 
 # Headers of a request that rules ask for: (placeholder, header, characters kept).
 _CAPTURES: Final = (
@@ -40,7 +44,7 @@ _CLEAN_TRACE: Final = f"{_CAPTURED['TRACE']},regsub([^0-9a-f-],,g),bytes(0,55)"
 # The access record, one tab-separated datagram per logged request: (field, HAProxy's expression).
 # Times are milliseconds, -1 when the request never got there. "-" or nothing: not known.
 LOG_FIELDS: Final[tuple[tuple[str, str], ...]] = (
-    ("request_id", "%[unique-id,field(1,|)]"),
+    ("request_id", _REQUEST_ID),
     ("client", "%ci"),
     ("endpoint", "%[var(txn.ep)]"),
     ("slot", "%[var(txn.be)]"),
@@ -59,7 +63,7 @@ LOG_FIELDS: Final[tuple[tuple[str, str], ...]] = (
     ("backend_connections", "%bc"),
     ("replica_connections", "%sc"),
     ("queue_position", "%bq"),
-    ("key", "%[var(txn.kid),field(1,#)]"),
+    ("key", f"%[{_KEY},field(1,#)]"),
     ("reason", "%[var(txn.reason)]"),
     ("held_ms", "%[var(txn.held)]"),  # only of requests that waited in the lobby
     ("forwarded_for", "%[var(txn.client)]"),  # the caller, where the record comes from the second hop
@@ -69,6 +73,8 @@ LOG_FIELDS: Final[tuple[tuple[str, str], ...]] = (
     ("accepted", "%Ts.%ms"),  # unix time; the request begins handshake_ms and idle_ms later
     ("idle_ms", "%Ti"),
 )
+
+_LOG_FORMAT: Final = r"\t".join(expression for _, expression in LOG_FIELDS)
 
 LOBBY: Final = "LOBBY"  # no pod has capitals in its name
 LOBBY_ID: Final = 9999
@@ -156,6 +162,7 @@ def _placeholders(settings: Settings, *, slots: int) -> dict[str, str]:
         "COLD_START_HEADER": contract.COLD_START_HEADER,
         "MIRROR_BYTES": str(settings.buffer_bytes - _MIRROR_RESERVE),
         "MAX_BODY_BYTES": str(settings.max_body_bytes),
+        "SMALL_DIGITS": str(_small_digits(settings)),
         "REQUEST_MS": str(int(settings.request_seconds * 1000)),
         "BIND": f"{_host(settings.bind)}:{settings.inference_port}",
         "PRIVATE_PORT": str(settings.private_port),
@@ -166,7 +173,10 @@ def _placeholders(settings: Settings, *, slots: int) -> dict[str, str]:
         "AHEAD_RULES": ahead_rules(settings),
         "NOBODY_AHEAD": f"!{SOMEBODY_AHEAD}" if settings.peer_port else "",
         "LOG_SAMPLE": str(settings.log_sample),
-        "LOG_FORMAT": r"\t".join(expression for _, expression in LOG_FIELDS),
+        "LOG_FORMAT": _LOG_FORMAT,
+        "HOP_LOG_FORMAT": _LOG_FORMAT.replace(_REQUEST_ID, "%[var(txn.rid)]"),
+        "REQUEST_ID": _REQUEST_ID,
+        "KEY": _KEY,
         "CONTENT_TYPE": CONTENT_TYPE,
         "CAPTURES": "\n".join(f"    capture request header {header} len {most}" for _, header, most in _CAPTURES),
         "CLEAN_CLIENT_ID": _CLEAN_CLIENT_ID,
@@ -183,6 +193,11 @@ def _placeholders(settings: Settings, *, slots: int) -> dict[str, str]:
         "UNAVAILABLE": _asked_answer(503, "lua.reason", settings),
     }
     return values | _CAPTURED | {f"ANSWER_{code}": _answer(code) for code in ANSWERS}
+
+
+def _small_digits(settings: Settings) -> int:
+    """How many digits the length of a body has that is small: about as much as a buffer holds, and never too large."""
+    return min(len(str(settings.buffer_bytes - _MIRROR_RESERVE)), len(str(settings.max_body_bytes + 1)) - 1)
 
 
 def _tls_bind(settings: Settings) -> str:
@@ -221,7 +236,7 @@ def _split_rules() -> str:
     rules = [
         f"    http-request set-var(txn.be) var(txn.be),field({2 * n + 1},:) if "
         f"split {{ var(txn.be),field({2 * n},:),sub(txn.dice) gt 0 }}"
-        for n in range(1, QUICK_SPLIT + 1)
+        for n in range(1, _RULED_SPLIT + 1)
     ]
     return "\n".join(rules)
 

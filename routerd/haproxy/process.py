@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 from typing import Final
 
+from routerd.haproxy.log_pipe import open_log_pipe
 from routerd.haproxy.maps import HaproxyFiles
 from routerd.settings import Settings, SettingsError
 
@@ -54,9 +55,9 @@ class HaproxyProcess:
         command += ["-p", str(pid_file(self._settings.run_dir))]
         for path in self._files.configuration:
             command += ["-f", str(path)]
-        with log_file(self._settings.run_dir).open("ab") as log:
+        with log_file(self._settings.run_dir).open("ab") as words, open_log_pipe(self._settings.log_pipe) as records:
             self._child = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                command, stdin=subprocess.DEVNULL, stdout=records, stderr=words, start_new_session=True
             )
         self._attach(self._child.pid)
 

@@ -155,9 +155,16 @@ class Runtime:
 
     async def process_ids(self) -> tuple[int, int]:
         """(process id of the worker that answers, seconds it is up)."""
-        (text,) = await self.execute("show info")
-        info = dict(line.split(": ", 1) for line in text.splitlines() if ": " in line)
+        info = await self._show_info()
         return int(info["Pid"]), int(info["Uptime_sec"])
+
+    async def show_dropped_records(self) -> int:
+        """Requests that should have been logged and were not, since HAProxy started: the log's pipe was full."""
+        return int((await self._show_info())["DroppedLogs"])
+
+    async def _show_info(self) -> dict[str, str]:
+        (text,) = await self.execute("show info")
+        return dict(line.split(": ", 1) for line in text.splitlines() if ": " in line)
 
     async def _converse(self, commands: tuple[str, ...]) -> list[str]:
         reader, writer = await asyncio.open_unix_connection(str(self.path), limit=_LIMIT)

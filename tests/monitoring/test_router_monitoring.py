@@ -40,7 +40,7 @@ def page_of(tmp_path: Path, *, endpoints: int) -> str:
         board.meter.totals[owner] = Requests(ok=1, refused=2, throttled=3, failed=4)
         board.meter.last_sample[owner] = sample_of(*owner)
     board.asked = {(route.namespace, route.name, "blue"): 2 for route in routes}
-    return metrics.render(daemon, board=board, unmirrored=dict.fromkeys(board.asked, 3))
+    return metrics.render(daemon, board=board, unmirrored=dict.fromkeys(board.asked, 3), dropped=0)
 
 
 def sample_of(namespace: str, name: str, deployment_name: str) -> Sample:

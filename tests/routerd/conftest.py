@@ -7,6 +7,7 @@ import json
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
@@ -19,6 +20,7 @@ from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.apiextensions_v1 import CustomResourceDefinition
 from lightkube.resources.core_v1 import Namespace
 
+from routerd.access_log import read_log
 from routerd.contract import API_VERSION, ROUTER_SERVICE, SYSTEM_NAMESPACE, key_hash, online_endpoint_crd
 from routerd.haproxy.maps import HaproxyFiles
 from routerd.haproxy.process import HaproxyProcess
@@ -248,6 +250,16 @@ class Router:
         request = self.session.request(method, url, headers={**bearer, **(headers or {})}, data=data)
         async with request as response:
             return Answer(response.status, response.headers, await response.text())
+
+    async def logged(self, count: int) -> list[bytes]:
+        """The next lines of HAProxy's access log, at least so many of them."""
+        found: list[bytes] = []
+        async with asyncio.timeout(10), aclosing(read_log(self.settings.log_pipe)) as log:
+            async for lines in log:
+                found += lines
+                if len(found) >= count:
+                    break
+        return found
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -27,6 +26,11 @@ def assert_problem(answer: Answer, *, code: str) -> None:
     assert body["status"] == answer.status
     assert body["detail"]
     assert body["hint"]
+
+
+def as_record(line: bytes) -> dict[str, str]:
+    """A line of HAProxy's log by the names of its fields."""
+    return dict(zip((name for name, _ in LOG_FIELDS), split_record(line) or (), strict=True))
 
 
 async def test_a_request_with_the_key_reaches_the_model(router: Router, start_model: StartModel) -> None:
@@ -261,19 +265,12 @@ async def test_the_data_plane_answers_for_itself(router: Router) -> None:
         assert (answer.status, await answer.text()) == (200, "ok")
 
 
-async def test_every_request_leaves_a_record_on_the_log_socket(router: Router, start_model: StartModel) -> None:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
-        log.bind(str(router.settings.log_socket))
-        log.settimeout(5)
-        blue = await start_model("blue-1")
-        await router.serve(endpoint(deployment("blue", blue)))
-        answer = await router.call()
-        await router.call(key="wrong")
-        records = []
-        for _ in range(2):
-            line = await asyncio.to_thread(log.recv, 4096)
-            values = line.decode().rstrip("\n").split("\t")
-            records.append(dict(zip((name for name, _ in LOG_FIELDS), values, strict=True)))
+async def test_every_request_leaves_a_record_in_the_log(router: Router, start_model: StartModel) -> None:
+    blue = await start_model("blue-1")
+    await router.serve(endpoint(deployment("blue", blue)))
+    answer = await router.call()
+    await router.call(key="wrong")
+    records = [as_record(line) for line in await router.logged(2)]
 
     slot = router.reconciler.slots().find(("team-a", "credit", "blue"))
     good, refused = records
@@ -293,14 +290,11 @@ async def test_what_a_caller_names_its_request_and_its_trace_reach_the_model_and
     async def pieces() -> AsyncIterator[bytes]:
         yield b"{}"
 
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
-        log.bind(str(router.settings.log_socket))
-        log.settimeout(5)
-        blue = await start_model("blue-1")
-        await router.serve(endpoint(deployment("blue", blue)))
-        answer = await router.call(path="/score?secret=1", headers=names, data=pieces() if chunked else b"{}")
-        line = (await asyncio.to_thread(log.recv, 4096)).decode()
-    record = json.loads(describe_record(split_record(line.encode()) or (), at=1.0, owner=("team-a", "credit", "blue")))
+    blue = await start_model("blue-1")
+    await router.serve(endpoint(deployment("blue", blue)))
+    answer = await router.call(path="/score?secret=1", headers=names, data=pieces() if chunked else b"{}")
+    (line,) = await router.logged(1)
+    record = json.loads(describe_record(split_record(line) or (), at=1.0, owner=("team-a", "credit", "blue")))
 
     assert {name: blue.seen[0].headers[name] for name in names} == names
     assert answer.headers["x-ms-client-request-id"] == "job-7"
@@ -309,24 +303,19 @@ async def test_what_a_caller_names_its_request_and_its_trace_reach_the_model_and
     assert record["request_id"] == answer.headers["x-request-id"]
     assert (record["namespace"], record["endpoint"], record["deployment"]) == ("team-a", "credit", "blue")
     assert record["path"].endswith("/score")
-    assert "secret" not in line
+    assert b"secret" not in line
     assert {"queue_ms", "connect_ms", "response_ms", "total_ms"} <= record.keys()
 
 
 async def test_names_of_a_request_cannot_break_its_record(router: Router, start_model: StartModel) -> None:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
-        log.bind(str(router.settings.log_socket))
-        log.settimeout(5)
-        blue = await start_model("blue-1")
-        await router.serve(endpoint(deployment("blue", blue)))
-        odd = {"traceparent": "00-\tzz" + "a" * 5000, "x-ms-client-request-id": "a\tb" * 500}
-        await router.call(path="/" + "x" * 3000, headers=odd)
-        line = await asyncio.to_thread(log.recv, 8192)
+    blue = await start_model("blue-1")
+    await router.serve(endpoint(deployment("blue", blue)))
+    odd = {"traceparent": "00-\tzz" + "a" * 5000, "x-ms-client-request-id": "a\tb" * 500}
+    await router.call(path="/" + "x" * 3000, headers=odd)
+    (line,) = await router.logged(1)
 
-    fields = split_record(line)
-    assert fields is not None
     assert len(line) < 2048
-    record = dict(zip((name for name, _ in LOG_FIELDS), fields, strict=True))
+    record = as_record(line)
     assert (record["status"], len(record["traceparent"]), len(record["client_request_id"])) == ("200", 55, 40)
 
 

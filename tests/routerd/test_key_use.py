@@ -17,8 +17,8 @@ from tests.routerd.conftest import Router, StartModel, deployment, endpoint
 from tests.routerd.observed import observe, until
 
 SHOWN = """# table: keys_used, type: string, size:102400, used:2
-0x55d0c8: key=credit:primary#1a2b3c4d use=0 exp=3599000 shard=0 gpc0=0
-0x55d0d8: key=fraud:ci.build_1#0badcafe use=2 exp=600000 shard=0 gpc0=0
+0x55d0c8: key=primary#1a2b3c4d:credit use=0 exp=3599000 shard=0 gpc0=0
+0x55d0d8: key=ci.build_1#0badcafe:fraud use=2 exp=600000 shard=0 gpc0=0
 """
 
 

@@ -15,7 +15,7 @@ from routerd.plan import Plan, make_plan
 from routerd.routes import Cors, DeploymentRoute, EndpointRoute, Replica, RoutingTable, ScaleSpec, Sticky
 from routerd.running import Running, ServerKey
 from routerd.slots import SlotTable
-from routerd.wanted import PartMemory, Wanted, assign_slots, want
+from routerd.wanted import PartMemory, Wanted, assign_slots, key_entry, want
 
 FOLDER = Path("/run/routerd")
 NOTHING = Running(maps={name: {} for name in MAP_NAMES}, backends={}, servers={})
@@ -107,7 +107,7 @@ def test_records_say_auth_split_and_mirror_and_the_limits_of_a_slot() -> None:
         "q500-0002": "5000|green|60000|1|20",  # held while the model starts from zero
     }
     assert wanted.maps["pins"] == {"credit:blue": "q500-0001", "credit:green": "q500-0002"}
-    assert wanted.maps["keys"] == {f"{'AB' * 32}:credit": "primary#abababab"}
+    assert wanted.maps["keys"] == {f"{'q6ur' * 10}q6s=:credit": "primary#abababab"}
 
 
 USUAL: list[dict[str, Any]] = [
@@ -133,14 +133,45 @@ def test_only_an_endpoint_that_asks_for_nothing_but_a_key_is_usual(asks: dict[st
     """What HAProxy's short way leaves out must never be asked of it."""
     wanted, _ = wanted_for(endpoint(deployment(), deployment("green"), **asks))
 
-    assert wanted.maps["endpoints"]["credit"].startswith("usual|") == (asks in USUAL)
+    assert (wanted.maps["usual"].keys() == wanted.maps["keys"].keys() != set()) == (asks in USUAL)
+    assert asks in USUAL or not wanted.maps["usual"]
 
 
-def test_a_split_among_more_deployments_than_rules_is_not_usual() -> None:
-    names = ("blue", "green", "red", "teal")
-    wanted, _ = wanted_for(endpoint(*map(deployment, names), traffic=tuple((name, 25) for name in names)))
+@pytest.mark.parametrize(
+    ("traffic", "where"),
+    [
+        ((("blue", 100),), "q500-0001||"),
+        ((("blue", 90), ("green", 10)), "q500-0002|90|q500-0001"),
+    ],
+)
+def test_the_short_way_knows_slots_and_key_at_one_look(traffic: tuple[tuple[str, int], ...], where: str) -> None:
+    wanted, _ = wanted_for(endpoint(deployment(), deployment("green"), traffic=traffic))
 
-    assert wanted.maps["endpoints"]["credit"].startswith("key|@:")
+    assert list(wanted.maps["usual"].values()) == [f"{where}|primary#abababab"]
+
+
+def test_a_split_among_more_deployments_than_two_is_not_usual() -> None:
+    names = ("blue", "green", "red")
+    wanted, _ = wanted_for(endpoint(*map(deployment, names), traffic=(("blue", 50), ("green", 25), ("red", 25))))
+
+    assert not wanted.maps["usual"]
+
+
+def test_the_short_way_is_closed_first_and_opened_last() -> None:
+    usual, slots = wanted_for(endpoint(deployment()))
+    private, slots = wanted_for(endpoint(deployment(), access="private"), slots=slots)
+
+    closing = plan(private, slots, running=as_running(usual)).additions
+    opening = plan(usual, slots, running=as_running(private)).additions
+
+    assert [line.split(" ")[:3] for line in closing] == [
+        ["del", "map", "/run/routerd/usual.map"],
+        ["set", "map", "/run/routerd/endpoints.map"],
+    ]
+    assert [line.split(" ")[:3] for line in opening] == [
+        ["set", "map", "/run/routerd/endpoints.map"],
+        ["add", "map", "/run/routerd/usual.map"],
+    ]
 
 
 def test_an_open_endpoint_has_no_keys_in_haproxy() -> None:
@@ -161,9 +192,10 @@ def test_an_endpoint_comes_in_the_order_slot_replicas_keys_pins_record() -> None
         ["add", "map"],
         ["add", "map"],
         ["add", "map"],
+        ["add", "map"],
     ]
     files = [line.split()[2].split("/")[-1] for line in found.additions if " map " in line]
-    assert files == ["slots.map", "keys.map", "pins.map", "endpoints.map"]
+    assert files == ["slots.map", "keys.map", "pins.map", "endpoints.map", "usual.map"]
     assert found.removals == ()
     assert found.endpoints == {"credit"}
 
@@ -184,12 +216,17 @@ def test_a_rotated_key_is_added_before_the_old_one_is_removed() -> None:
 
     found = plan(after, slots, running=as_running(before))
 
-    assert found.additions == (f"add map /run/routerd/keys.map {'CD' * 32}:credit primary#cdcdcdcd",)
-    assert found.removals == (f"del map /run/routerd/keys.map {'AB' * 32}:credit",)
+    old, new = key_entry("ab" * 32, endpoint="credit"), key_entry("cd" * 32, endpoint="credit")
+    assert found.additions == (
+        f"del map /run/routerd/usual.map {old}",  # which leaves it the long way
+        f"add map /run/routerd/keys.map {new} primary#cdcdcdcd",
+        f"add map /run/routerd/usual.map {new} q500-0001|||primary#cdcdcdcd",
+    )
+    assert found.removals == (f"del map /run/routerd/keys.map {old}",)
 
 
 def test_auth_split_and_mirror_change_in_one_command() -> None:
-    before, slots = wanted_for(endpoint(deployment(), deployment("green")))
+    before, slots = wanted_for(endpoint(deployment(), deployment("green"), auth_mode="token"))
     route = endpoint(
         deployment(), deployment("green"), traffic=(("green", 100),), mirror=(("blue", 5),), auth_mode="none"
     )

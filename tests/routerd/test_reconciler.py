@@ -17,6 +17,7 @@ from routerd.haproxy.runtime import Runtime
 from routerd.reconciler import Reconciler
 from routerd.routes import NAME_TAKEN, Problem, RoutingTable
 from routerd.settings import Settings
+from routerd.wanted import key_entry
 from tests.routerd.conftest import KEY, ModelServer, Router, StartModel, deployment, endpoint, eventually
 
 
@@ -360,7 +361,8 @@ async def test_what_somebody_else_changed_in_haproxy_is_put_right(router: Router
     await router.runtime.execute(
         f"del map {folder}/endpoints.map credit",
         f"set server {slot}/blue-1 state maint",
-        f"add map {folder}/keys.map {key_hash('sneaked in').upper()}:credit evil",
+        f"add map {folder}/keys.map {key_entry(key_hash('sneaked in'), endpoint='credit')} evil",
+        f"add map {folder}/usual.map {key_entry(key_hash('sneaked past'), endpoint='credit')} {slot}|||evil#0badcafe",
     )
 
     async def answered() -> bool:
@@ -368,3 +370,4 @@ async def test_what_somebody_else_changed_in_haproxy_is_put_right(router: Router
 
     await eventually(answered)
     assert (await router.call(key="sneaked in")).status == 401
+    assert (await router.call(key="sneaked past")).status == 401

@@ -251,7 +251,7 @@ async def test_the_metrics_say_until_when_a_certificate_is_valid(running: Runnin
     offer(daemon, secret("slipway-tls", *authority.issue("score.example.org", days=40)))
     await until_served(daemon, "slipway-tls")
 
-    page = render(daemon, board=board_of(daemon), unmirrored={})
+    page = render(daemon, board=board_of(daemon))
 
     line = next(line for line in page.splitlines() if line.startswith("routerd_certificate_not_after_seconds{"))
     assert abs(float(line.split()[-1]) - time.time() - 40 * 86400) < 300
