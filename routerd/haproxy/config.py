@@ -17,6 +17,7 @@ from routerd.settings import Settings
 from routerd.slots import slot_wait_ms
 
 _MIRROR_RESERVE: Final = 5536  # bytes of a buffer that a mirrored request's headers may take
+_KEY_CHARS: Final = 512  # a longer key goes the long way; tokens are longer most often
 _HOT_BUFFERS: Final = 256  # free buffers kept at hand
 
 # What the lobby is told: the slot, and from what the arrival follows, %Ts.%ms + %Th + %Ti. At most 128 characters.
@@ -162,6 +163,7 @@ def _placeholders(settings: Settings, *, slots: int) -> dict[str, str]:
         "COLD_START_HEADER": contract.COLD_START_HEADER,
         "MIRROR_BYTES": str(settings.buffer_bytes - _MIRROR_RESERVE),
         "MAX_BODY_BYTES": str(settings.max_body_bytes),
+        "KEY_CHARS": str(_KEY_CHARS),
         "SMALL_DIGITS": str(_small_digits(settings)),
         "REQUEST_MS": str(int(settings.request_seconds * 1000)),
         "BIND": f"{_host(settings.bind)}:{settings.inference_port}",

@@ -40,11 +40,14 @@ def _text(data: bytes) -> bytes:
 
 
 def pairs(
-    *more: tuple[bytes, bytes], path: bytes = b"/api/v1/endpoint/credit/score", method: bytes = b"POST"
+    *more: tuple[bytes, bytes],
+    path: bytes = b"/api/v1/endpoint/credit/score",
+    method: bytes = b"POST",
+    key: bytes = KEY.encode(),
 ) -> list[tuple[bytes, bytes]]:
     """The header list of an honest request with the attacker's key, and then some."""
     pseudo = [(b":method", method), (b":scheme", b"http"), (b":path", path), (b":authority", b"x")]
-    return [*pseudo, (b"authorization", b"Bearer " + KEY.encode()), *more]
+    return [*pseudo, (b"authorization", b"Bearer " + key), *more]
 
 
 def request(headers: Pairs, *, stream: int = 1, body: bytes | None = None) -> bytes:
@@ -56,11 +59,17 @@ def request(headers: Pairs, *, stream: int = 1, body: bytes | None = None) -> by
 
 def statuses(answer: bytes) -> list[int]:
     """The :status of every answer in the frames a connection gave back, in order."""
+    return [status for _, status in answers(answer)]
+
+
+def answers(answer: bytes) -> list[tuple[int, int]]:
+    """(stream, its :status) of every answer in the frames a connection gave back, in order."""
     decoder, found = Decoder(), []
     while len(answer) >= 9:
-        length, kind = int.from_bytes(answer[:3], "big"), answer[3]
+        length, kind, stream = int.from_bytes(answer[:3], "big"), answer[3], int.from_bytes(answer[5:9], "big")
         if kind == HEADERS:
-            found += [int(value) for name, value in decoder.decode(answer[9 : 9 + length]) if name == ":status"]
+            pairs = decoder.decode(answer[9 : 9 + length])
+            found += [(stream, int(value)) for name, value in pairs if name == ":status"]
         answer = answer[9 + length :]
     return found
 

@@ -3,8 +3,9 @@
 import asyncio
 import random
 
+from tests.routerd.conftest import KEY
 from tests.routerd.hostile import h2
-from tests.routerd.hostile.conftest import Stage
+from tests.routerd.hostile.conftest import OTHER_KEY, Stage
 
 _SEED = 20_231_010
 _NOISE = 200
@@ -171,6 +172,21 @@ def _granted(answer: bytes) -> int:
             sums[stream] = sums.get(stream, 0) + int.from_bytes(answer[9:13], "big")
         answer = answer[9 + length :]
     return min(sums[0], sums[1])
+
+
+async def test_streams_of_one_connection_are_judged_each_by_its_own_key(stage: Stage) -> None:
+    keys = {n: (KEY, "wrong", OTHER_KEY, KEY[:-1])[n // 2 % 4].encode() for n in range(1, 120, 2)}
+    length = (b"content-length", b"5")
+    heads = [
+        h2.frame(h2.HEADERS, h2.block(h2.pairs(length, key=key)), flags=h2.END_HEADERS, stream=n)
+        for n, key in keys.items()
+    ]
+    bodies = [h2.frame(h2.DATA, b"hello", flags=h2.END_STREAM, stream=n) for n in reversed(keys)]
+
+    answer = await stage.send(h2.OPENING + b"".join(heads), b"".join(bodies))
+
+    assert dict(h2.answers(answer)) == {n: 200 if key == KEY.encode() else 401 for n, key in keys.items()}
+    await stage.assert_unharmed()
 
 
 async def test_floods_of_cheap_frames_hurt_nobody_else(stage: Stage) -> None:
