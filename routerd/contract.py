@@ -68,8 +68,9 @@ REASON_HEADER: Final = "x-slipway-reason"
 MODEL_STATUS_HEADER: Final = "ms-azureml-model-error-statuscode"
 COLD_START_HEADER: Final = "x-slipway-cold-start"  # milliseconds a request waited because no replica was ready
 PRIORITY_HEADER: Final = "x-slipway-priority"  # high, normal or low, where the endpoint allows it
-ENDPOINT_PATH: Final = "/api/v1/endpoint/"
-SERVICE_PATH: Final = "/api/v1/service/"
+PATH_START: Final = "/api/v1/"
+ENDPOINT_PATH: Final = f"{PATH_START}endpoint/"
+SERVICE_PATH: Final = f"{PATH_START}service/"
 
 # --- Admin API (JSON; every path but the two probes asks for ADMIN_TOKEN_HEADER) ----------------
 ADMIN_HEALTHZ: Final = "/healthz"

@@ -188,6 +188,7 @@ def _placeholders(settings: Settings, *, slots: int) -> dict[str, str]:
         "MODEL_STATUS_HEADER": contract.MODEL_STATUS_HEADER,
         "ENDPOINT_PATH": contract.ENDPOINT_PATH,
         "SERVICE_PATH": contract.SERVICE_PATH,
+        "PATH_START_CHARS": str(len(contract.PATH_START)),
         "SPLIT_RULES": _split_rules(),
         "ERRORS": _errors({400: "bad_request", 408: "request_timeout", 413: "payload_too_large"}),
         "REFUSED": _asked_answer(400, "lua.refused", settings),
