@@ -3,9 +3,9 @@
     admin socket, every 100 ms ──> in flight, queued, held; 2xx, 4xx, 5xx ─┐             ┌─> Load, for autoscaling
     log.pipe, one line a request ──> latency, 429s ────────────────────────┴─> LoadMeter ┴─> one Sample a second
 
-Where a look is expensive (a thousand slots), there are fewer of them: they should cost a tenth of a core at most. The
-log is read as it comes; every record also leaves as one JSON line on standard output, for whoever collects logs, and
-as a span where a collector of traces is named (see tracing).
+Where a look is expensive (a thousand slots), there are fewer of them: they should cost a twentieth of a core at most.
+The log is read as it comes; every record also leaves as one JSON line on standard output, for whoever collects logs,
+and as a span where a collector of traces is named (see tracing).
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from routerd.tracing import Tracing
 
 _LOOK_SECONDS: Final = 0.1
 _SAMPLE_SECONDS: Final = 1.0
-_COST_LIMIT: Final = 10  # a look that costs t of CPU is followed by a pause of so many t,
+_COST_LIMIT: Final = 20  # a look that costs t of CPU is followed by a pause of so many t,
 _LONGEST_PAUSE_SECONDS: Final = 0.5  # but of no more than this
 _FOR_SPANS: Final = ("accepted", "idle_ms")  # `at` and `total_ms` tell people as much
 
