@@ -4,7 +4,8 @@ import logging
 import os
 import sys
 
-from routerd.haproxy.process import require_supported
+from routerd.haproxy.process import HaproxyError, require_supported
+from routerd.identity import IdentityError
 from routerd.settings import Settings, SettingsError, read_settings
 from routerd.supervisor import CONTROL_ROLE, ROLE_VARIABLE, Supervisor, control_command
 
@@ -21,7 +22,11 @@ def main() -> int:
         return 2
     if os.environ.get(ROLE_VARIABLE) == CONTROL_ROLE:
         return _run_control(settings)
-    return Supervisor(settings, control_command=control_command()).run()
+    try:
+        return Supervisor(settings, control_command=control_command()).run()
+    except (HaproxyError, IdentityError) as error:  # at the start; later it tries again
+        print(f"routerd: {error}", file=sys.stderr)
+        return 1
 
 
 def _run_control(settings: Settings) -> int:

@@ -28,7 +28,7 @@ Fields = dict[str, Value]
 
 @dataclass(frozen=True, slots=True)
 class Logged:
-    """One record of the access log, whose slot served `owner` when it was read at `at` (unix seconds)."""
+    """One record of the access log, whose slot serves `owner`, of a request that ended at `at` (unix seconds)."""
 
     fields: Sequence[str]
     owner: SlotOwner | None

@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import time
+from io import FileIO
 from pathlib import Path
 from typing import Final
 
@@ -50,16 +51,24 @@ class HaproxyProcess:
         return True
 
     def start(self) -> None:
-        """Start HAProxy from the files on disk, which must have been prepared."""
+        """Start HAProxy from the files on disk, which must have been prepared. Raises HaproxyError."""
         command = [str(haproxy_binary(self._settings)), "-W", "-S", f"{self._settings.master_socket},mode,600"]
         command += ["-p", str(pid_file(self._settings.run_dir))]
         for path in self._files.configuration:
             command += ["-f", str(path)]
-        with log_file(self._settings.run_dir).open("ab") as words, open_log_pipe(self._settings.log_pipe) as records:
+        with log_file(self._settings.run_dir).open("ab") as words, self._open_log_pipe() as records:
             self._child = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=records, stderr=words, start_new_session=True
             )
         self._attach(self._child.pid)
+
+    def _open_log_pipe(self) -> FileIO:
+        path = self._settings.log_pipe
+        try:
+            return open_log_pipe(path)
+        except OSError as error:
+            problem = f"{path} cannot be made a named pipe ({error.strerror}): name another directory with --run-dir"
+            raise HaproxyError(problem) from error
 
     def wait_ready(self, *, timeout_seconds: float) -> None:
         """Wait until the admin socket answers; raises HaproxyError when HAProxy ends or stays silent."""
