@@ -96,8 +96,9 @@ def make_plan(
     work.additions += work.gone("usual")
     for name in names:
         work.come(name)
-    for name in reversed(names[:-1]):
-        work.removals += work.gone(name)
+    for name in reversed(names):
+        if name != "usual":
+            work.removals += work.gone(name)
     work.servers_go()
     work.removals += [*work.gone("slots"), *freed]
     return Plan(

@@ -15,7 +15,7 @@ from routerd.contract import ADMIN_READYZ
 from routerd.haproxy.process import running_pid
 from routerd.haproxy.runtime import Runtime
 from tests.ports import free_port
-from tests.routerd.conftest import ModelServer, eventually
+from tests.routerd.conftest import ModelServer, endpoint_slice, eventually, online_endpoint
 
 
 @dataclass
@@ -37,7 +37,7 @@ class Pod:
 
     def write(self, *models: ModelServer) -> None:
         """Describe an open endpoint served by these models."""
-        documents = {"kind": "List", "items": [online_endpoint(), *(endpoint_slice(m) for m in models)]}
+        documents = {"kind": "List", "items": [online_endpoint(), *map(slice_of, models)]}
         partial = self.folder / "objects.new"
         partial.write_text(json.dumps(documents))
         partial.replace(self.folder / "objects.json")
@@ -96,33 +96,12 @@ class Pod:
             await eventually(lambda: self.haproxy() is None)
 
 
-def online_endpoint() -> dict[str, object]:
-    deployment = {
-        "name": "blue",
-        "service": "credit--blue",
-        "workload": "credit--blue",
-        "maxConcurrentRequestsPerInstance": 4,
-        "maxQueue": 50,
-        "maxQueueWaitMs": 60_000,
-        "requestTimeoutMs": 5000,
-        "scale": {"mode": "fixed", "min": 1, "max": 1},
-    }
-    spec = {"auth": {"mode": "none"}, "traffic": {"blue": 100}, "deployments": [deployment]}
-    metadata = {"namespace": "team-a", "name": "credit", "uid": "u", "generation": 1}
-    return {"kind": "OnlineEndpoint", "metadata": metadata, "spec": spec}
-
-
-def endpoint_slice(model: ModelServer) -> dict[str, object]:
-    labels = {"kubernetes.io/service-name": "credit--blue"}
-    return {
-        "kind": "EndpointSlice",
-        "metadata": {"namespace": "team-a", "name": f"slice-{model.name}", "labels": labels},
-        "ports": [{"port": model.port}],
-        "endpoints": [
-            {
-                "addresses": [model.address],
-                "conditions": {"ready": True},
-                "targetRef": {"name": model.name},
-            }
-        ],
+def slice_of(model: ModelServer) -> dict[str, object]:
+    """An EndpointSlice for this model alone: each listens on a port of its own."""
+    return endpoint_slice(model) | {
+        "metadata": {
+            "namespace": "team-a",
+            "name": f"slice-{model.name}",
+            "labels": {"kubernetes.io/service-name": "credit--blue"},
+        }
     }

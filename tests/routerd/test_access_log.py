@@ -70,16 +70,17 @@ async def test_what_happened_before_the_reader_came_is_passed_on_but_not_counted
     address = f"http://{settings.bind}:{settings.inference_port}/api/v1/endpoint"
     async with aiohttp.ClientSession() as session, session.get(f"{address}/before") as answer:
         assert answer.status == 404
+    printed = ""
+
+    def seen(*names: str) -> bool:
+        nonlocal printed
+        printed += capsys.readouterr().out
+        return requests_in(printed) == list(names)
+
     async with observe(settings, haproxy, run_load) as observed:
+        await until(lambda: seen("before"))
         assert (await observed.callers.call(name="after")).status == 404
-        printed = ""
-
-        def seen() -> list[str] | None:
-            nonlocal printed
-            printed += capsys.readouterr().out
-            return found if len(found := requests_in(printed)) == 2 else None
-
-        assert await until(seen) == ["before", "after"]
+        await until(lambda: seen("before", "after"))
         assert observed.board.meter.refusals == {"no_endpoint": 1}
 
 
