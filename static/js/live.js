@@ -110,7 +110,7 @@ function connect() {
   socket.addEventListener("open", subscribe)
   socket.addEventListener("message", receive)
   socket.addEventListener("close", ({ code }) => {
-    if (code === 4401) return location.reload() // signed out elsewhere
+    if (code === 4401 || code === 4404) return location.reload() // signed out elsewhere, or put out of the workspace
     failures += 1
     say(navigator.onLine && failures < 6 ? "Reconnecting" : "Offline", "lost")
     setTimeout(connect, Math.min(10000, 250 * 2 ** failures) * (0.75 + Math.random() / 2))

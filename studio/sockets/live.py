@@ -4,7 +4,8 @@
     page <- {"type": "subscribed", "topics": [...]}        what it may hear, and does from now on
     page <- {"type": "changed", "topic": "endpoint-12"}    ask for your region again
 
-Rights are looked at again when a membership changes or the person signs out.
+Rights are looked at again when a membership changes or the person signs out. Who may no longer hear all they heard is
+hung up on, and their page loads itself again: it shows what they can no longer see.
 """
 
 from typing import Any
@@ -14,7 +15,7 @@ from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from django.contrib.auth.models import User
 
 from studio.live import group_of, may_listen
-from studio.sockets.session import UNAUTHENTICATED, person_group, still_signed_in
+from studio.sockets.session import NOT_FOUND, UNAUTHENTICATED, person_group, still_signed_in
 
 MOST_TOPICS = 200
 
@@ -56,8 +57,8 @@ class LiveSocket(AsyncJsonWebsocketConsumer):
     async def person_changed(self, _: dict[str, Any]) -> None:
         if not await database_sync_to_async(still_signed_in)(self.scope):
             await self.close(UNAUTHENTICATED)
-            return
-        await self._listen_to(self.topics)
+        elif await database_sync_to_async(self._allowed)(self.topics) != self.topics:
+            await self.close(NOT_FOUND)
 
     async def disconnect(self, code: int) -> None:  # noqa: ARG002 - Channels' signature
         for topic in self.topics:

@@ -1,8 +1,12 @@
 """The pipe of the access log: what is in it while nobody reads, and what becomes of it."""
 
 import asyncio
+import fcntl
 import json
 import signal
+import sys
+import termios
+from io import FileIO
 from pathlib import Path
 
 import aiohttp
@@ -29,6 +33,10 @@ def requests_in(printed: str) -> list[str]:
     """The endpoints of the requests among the lines of JSON."""
     records = [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
     return [record["endpoint"] for record in records if record.get("event") == "request"]
+
+
+def waiting_bytes(pipe: FileIO) -> int:
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 async def test_a_burst_of_refusals_is_logged_whole_although_nobody_reads_meanwhile(router: Router) -> None:
@@ -70,6 +78,8 @@ async def test_what_happened_before_the_reader_came_is_passed_on_but_not_counted
     address = f"http://{settings.bind}:{settings.inference_port}/api/v1/endpoint"
     async with aiohttp.ClientSession() as session, session.get(f"{address}/before") as answer:
         assert answer.status == 404
+    with open_log_pipe(settings.log_pipe) as pipe:  # HAProxy logs once it has answered
+        await until(lambda: waiting_bytes(pipe) > 0)
     printed = ""
 
     def seen(*names: str) -> bool:

@@ -9,7 +9,7 @@ from django.test import Client
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from studio.live import notify
-from studio.models import Membership, Workspace
+from studio.models import Membership, Role, Workspace
 from studio.sockets.origin import same_origin
 from tests.studio.sockets.conftest import Open, Socket
 
@@ -85,9 +85,19 @@ def test_the_origin_must_be_the_host_and_the_host_one_of_ours() -> None:
 def test_a_person_put_out_of_the_workspace_hears_no_more(open_socket: Open, workspace: Workspace, bob: User) -> None:
     socket = listen(open_socket, bob, workspace)
     Membership.objects.get(user=bob).delete()
-    assert socket.receive() == {"type": "subscribed", "topics": []}
+    with pytest.raises(ConnectionClosed) as closed:
+        socket.receive()
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 4404
+
+
+def test_a_person_whose_role_changed_goes_on_hearing(open_socket: Open, workspace: Workspace, bob: User) -> None:
+    socket = listen(open_socket, bob, workspace)
+    membership = Membership.objects.get(user=bob)
+    membership.role = Role.READER
+    membership.save()
     notify(topic_of(workspace))
-    assert socket.silent()
+    assert socket.receive()["topic"] == topic_of(workspace)
 
 
 def test_signing_out_closes_the_socket(open_socket: Open, workspace: Workspace, bob: User) -> None:
