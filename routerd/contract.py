@@ -71,6 +71,7 @@ PRIORITY_HEADER: Final = "x-slipway-priority"  # high, normal or low, where the 
 PATH_START: Final = "/api/v1/"
 ENDPOINT_PATH: Final = f"{PATH_START}endpoint/"
 SERVICE_PATH: Final = f"{PATH_START}service/"
+SCORING_PATH: Final = "/score"  # of the model
 
 # --- Admin API (JSON; every path but the two probes asks for ADMIN_TOKEN_HEADER) ----------------
 ADMIN_HEALTHZ: Final = "/healthz"

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from routerd.board import board_of
@@ -22,7 +22,7 @@ from routerd.wanted import key_fingerprint
 _READ_SECONDS: Final = 15.0
 _TABLE: Final = "keys_used"
 _KEPT_MS: Final = 3_600_000  # `expire` of the table: what is left of it tells when the key was used
-_LINE: Final = re.compile(r" key=([^# ]+)#([0-9a-f]+):(\S+) .*?\bexp=(\d+)")
+_LINE: Final = re.compile(r" key=(?:\S*\|)?([^#| ]+)#([0-9a-f]+):(\S+) .*?\bexp=(\d+)")
 
 UsedKey = tuple[str, str, str]  # endpoint, name of the key, fingerprint
 
@@ -44,13 +44,20 @@ async def run_key_use(router: Router) -> None:
 async def read_key_use(runtime: Runtime, *, now: float) -> dict[UsedKey, float]:
     """Unix seconds of the last use, of the keys used in the last hour. Raises RuntimeUnavailable."""
     (text,) = await runtime.execute(f"show table {_TABLE}")
-    return dict(parse_key_use(text, now=now))
+    return parse_key_use(text, now=now)
 
 
-def parse_key_use(text: str, *, now: float) -> Iterator[tuple[UsedKey, float]]:
-    """Lines of `show table`: `0x..: key=primary#1a2b3c4d:credit use=0 exp=3599000 shard=0 gpc0=0`."""
+def parse_key_use(text: str, *, now: float) -> dict[UsedKey, float]:
+    """Lines of `show table`: `0x..: key=primary#1a2b3c4d:credit use=0 exp=3599000 shard=0 gpc0=0`.
+
+    What came the short way has its slots before the name (`q500-0001|||primary#1a2b3c4d:credit`): one key may have
+    several entries, of which the latest counts.
+    """
+    used: dict[UsedKey, float] = {}
     for name, fingerprint, endpoint, left_ms in _LINE.findall(text):
-        yield (endpoint, name, fingerprint), now - (_KEPT_MS - int(left_ms)) / 1000
+        at = now - (_KEPT_MS - int(left_ms)) / 1000
+        used[endpoint, name, fingerprint] = max(at, used.get((endpoint, name, fingerprint), 0.0))
+    return used
 
 
 def merge_key_use(

@@ -39,14 +39,14 @@ from routerd.wanted import Wanted
 DRAIN_SLACK_SECONDS: Final = 5.0
 _LONGEST_REQUEST_MS: Final = 300_000
 
-# Where the endpoint's name stands in the entries of a map: before or after which separator.
+# Where the endpoint's name stands in the entries of a map: which part between which separators.
 _NAME_IN_KEY: Final = {
     "endpoints": (0, ":"),
     "pins": (0, ":"),
     "tokens": (0, ":"),
-    "keys": (2, ":"),
-    "usual": (2, ":"),
-    "cors": (2, "|"),
+    "keys": (1, ":"),
+    "usual": (4, "/"),
+    "cors": (1, "|"),
 }
 
 
@@ -252,7 +252,7 @@ class _Work:
             self.endpoints |= {side[key] for side in sides if key in side}
         else:
             part, separator = _NAME_IN_KEY[name]
-            self.endpoints.add(key.partition(separator)[part])
+            self.endpoints.add(key.split(separator)[part])
 
     def _touch_slot(self, slot: str) -> None:
         self.touched_slots.add(slot)

@@ -6,7 +6,7 @@ maps, and one record per slot holds the limits its rules read:
     endpoints   name -> auth|slot or split|mirror   keys    SHA-256:name -> name of the key, and when it ends
     pins        name:deployment -> slot             tokens  name:kid -> algorithm|file|issuer|audience
     slots       slot -> limits                      hosts   host -> name
-    usual       SHA-256:name -> slots and key       cors    origin|name -> seconds
+    usual       path:SHA-256 -> slots and key       cors    origin|name -> seconds
 """
 
 import base64
@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Final, NamedTuple
 
+from routerd.contract import ENDPOINT_PATH, SCORING_PATH, SERVICE_PATH
 from routerd.haproxy.config import Server
 from routerd.haproxy.maps import MAP_NAMES
 from routerd.haproxy.peers import seat_name
@@ -208,20 +209,31 @@ def _key_entries(endpoint: EndpointRoute) -> Iterator[tuple[str, str]]:
 
 def key_entry(digest: str, *, endpoint: str) -> str:
     """Under what HAProxy looks up a key, whose SHA-256 is given as hexadecimal digits."""
-    return f"{base64.b64encode(bytes.fromhex(digest)).decode()}:{endpoint}"
+    return f"{_base64(digest)}:{endpoint}"
+
+
+def usual_entries(digest: str, *, endpoint: str) -> list[str]:
+    """Under what the short way looks up a key (see key_entry), together with the paths of the model."""
+    return [f"{path}{endpoint}{SCORING_PATH}:{_base64(digest)}" for path in (ENDPOINT_PATH, SERVICE_PATH)]
+
+
+def _base64(digest: str) -> str:
+    return base64.b64encode(bytes.fromhex(digest)).decode()
 
 
 def _usual_entries(endpoint: EndpointRoute, *, slots: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """`q500-0001|||primary#1a2b3c4d`, for each key of an endpoint that asks for nothing HAProxy's short way leaves out.
+    """`q500-0001|||primary#1a2b3c4d:credit`, for each key of an endpoint that asks for what the short way knows.
 
-    Of two deployments `q500-0002|90|q500-0001|primary#1a2b3c4d`: 90 percent go to 0001, the rest to 0002.
+    Of two deployments `q500-0002|90|q500-0001|primary#1a2b3c4d:credit`: 90 percent go to 0001, the rest to 0002. Under
+    the whole path: what is found has nothing odd about it.
     """
     if not _is_usual(endpoint):
         return
     (first, percent), *others = endpoint.traffic
     where = f"{slots[others[0][0]]}|{percent}|{slots[first]}" if others else f"{slots[first]}||"
     for name, digest in endpoint.keys:
-        yield key_entry(digest, endpoint=endpoint.name), f"{where}|{name}#{key_fingerprint(digest)}"
+        record = f"{where}|{name}#{key_fingerprint(digest)}:{endpoint.name}"
+        yield from dict.fromkeys(usual_entries(digest, endpoint=endpoint.name), record).items()
 
 
 def token_key_file(pem: str) -> str:

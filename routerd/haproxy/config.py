@@ -17,15 +17,19 @@ from routerd.settings import Settings
 from routerd.slots import slot_wait_ms
 
 _MIRROR_RESERVE: Final = 5536  # bytes of a buffer that a mirrored request's headers may take
+_BEARER: Final = "Bearer "
 _KEY_CHARS: Final = 512  # a longer key goes the long way; tokens are longer most often
 _HOT_BUFFERS: Final = 256  # free buffers kept at hand
 
 # What the lobby is told: the slot, and from what the arrival follows, %Ts.%ms + %Th + %Ti. At most 128 characters.
-_LOBBY_FORMAT: Final = "%[var(txn.be)]|%Ts|%ms|%Th|%Ti"
+_LOBBY_FORMAT: Final = "%b|%Ts|%ms|%Th|%Ti"
 _RULED_SPLIT: Final = 3  # deployments chosen among by HAProxy's own rules; Lua takes over where there are more
-# The request's name: HAProxy's process and the number of the request in it. Other frontends get it with the request.
-_REQUEST_ID: Final = "%[var(proc.run)]-%rt"
-# Name and fingerprint of the key, whichever way its request went.
+# The request's name: HAProxy's start, its worker and the number of the request in it. Other frontends get it with the
+# request.
+START_VARIABLE: Final = "ROUTERD_START"
+_REQUEST_ID: Final = f"${{{START_VARIABLE}}}-%pid-%rt"
+# Name and fingerprint of the key, and the endpoint, whichever way the request went.
+_ENDPOINT: Final = "str(),concat(,txn.ep),concat(,txn.quick),field(-1,:)"
 _KEY: Final = "str(),concat(,txn.kid),concat(,txn.quick),field(-1,|)"
 
 # Headers of a request that rules ask for: (placeholder, header, characters kept).
@@ -37,7 +41,9 @@ _CAPTURES: Final = (
     ("ORIGIN", "origin", 300),
     ("LENGTH", "content-length", 20),
 )
-_CAPTURED: Final = {name: f"capture.req.hdr({place})" for place, (name, _, _) in enumerate(_CAPTURES)}
+_CAPTURED: Final = {
+    name: f"capture.req.hdr({place})" for place, name in enumerate([*(name for name, _, _ in _CAPTURES), "CREDENTIAL"])
+}
 # How callers name a request, and the trace it belongs to: only what such a name may hold.
 _CLEAN_CLIENT_ID: Final = f"{_CAPTURED['CLIENT_ID']},regsub([^A-Za-z0-9_-],,g),bytes(0,40)"
 _CLEAN_TRACE: Final = f"{_CAPTURED['TRACE']},regsub([^0-9a-f-],,g),bytes(0,55)"
@@ -47,7 +53,7 @@ _CLEAN_TRACE: Final = f"{_CAPTURED['TRACE']},regsub([^0-9a-f-],,g),bytes(0,55)"
 LOG_FIELDS: Final[tuple[tuple[str, str], ...]] = (
     ("request_id", _REQUEST_ID),
     ("client", "%ci"),
-    ("endpoint", "%[var(txn.ep)]"),
+    ("endpoint", f"%[{_ENDPOINT}]"),
     ("slot", "%[var(txn.be)]"),
     ("replica", "%s"),
     ("method", "%HM"),
@@ -163,7 +169,9 @@ def _placeholders(settings: Settings, *, slots: int) -> dict[str, str]:
         "COLD_START_HEADER": contract.COLD_START_HEADER,
         "MIRROR_BYTES": str(settings.buffer_bytes - _MIRROR_RESERVE),
         "MAX_BODY_BYTES": str(settings.max_body_bytes),
-        "KEY_CHARS": str(_KEY_CHARS),
+        "BEARER": _BEARER,
+        "BEARER_CHARS": str(len(_BEARER)),
+        "CREDENTIAL_CHARS": str(len(_BEARER) + _KEY_CHARS + 1),
         "SMALL_DIGITS": str(_small_digits(settings)),
         "REQUEST_MS": str(int(settings.request_seconds * 1000)),
         "BIND": f"{_host(settings.bind)}:{settings.inference_port}",
@@ -188,6 +196,7 @@ def _placeholders(settings: Settings, *, slots: int) -> dict[str, str]:
         "MODEL_STATUS_HEADER": contract.MODEL_STATUS_HEADER,
         "ENDPOINT_PATH": contract.ENDPOINT_PATH,
         "SERVICE_PATH": contract.SERVICE_PATH,
+        "SCORING_PATH": contract.SCORING_PATH,
         "PATH_START_CHARS": str(len(contract.PATH_START)),
         "SPLIT_RULES": _split_rules(),
         "ERRORS": _errors({400: "bad_request", 408: "request_timeout", 413: "payload_too_large"}),

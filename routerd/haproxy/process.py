@@ -10,6 +10,7 @@ killed, and whoever comes next adopts it by its pid file. Standard library only 
 import contextlib
 import os
 import re
+import secrets
 import signal
 import socket
 import subprocess
@@ -18,6 +19,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Final
 
+from routerd.haproxy.config import START_VARIABLE
 from routerd.haproxy.log_pipe import open_log_pipe
 from routerd.haproxy.maps import HaproxyFiles
 from routerd.settings import Settings, SettingsError
@@ -25,6 +27,7 @@ from routerd.settings import Settings, SettingsError
 _POLL_SECONDS: Final = 0.02
 _OLDEST: Final = (2, 8)  # 2.6 can neither hold requests nor take over connections as is needed here
 _TAIL_LINES: Final = 200
+_START_BYTES: Final = 6  # what tells requests of one start of HAProxy from those of all others
 _LOG_BYTES: Final = 5_000_000
 
 
@@ -58,7 +61,12 @@ class HaproxyProcess:
             command += ["-f", str(path)]
         with log_file(self._settings.run_dir).open("ab") as words, self._open_log_pipe() as records:
             self._child = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=records, stderr=words, start_new_session=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=records,
+                stderr=words,
+                env=os.environ | {START_VARIABLE: secrets.token_hex(_START_BYTES)},
+                start_new_session=True,
             )
         self._attach(self._child.pid)
 

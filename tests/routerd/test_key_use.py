@@ -19,6 +19,8 @@ from tests.routerd.observed import observe, until
 SHOWN = """# table: keys_used, type: string, size:102400, used:2
 0x55d0c8: key=primary#1a2b3c4d:credit use=0 exp=3599000 shard=0 gpc0=0
 0x55d0d8: key=ci.build_1#0badcafe:fraud use=2 exp=600000 shard=0 gpc0=0
+0x55d0e8: key=q500-0002|90|q500-0001|ci.build_1#0badcafe:fraud use=2 exp=900000 shard=0 gpc0=0
+0x55d0f8: key=q500-0001|||ci.build_1#0badcafe:fraud use=2 exp=300000 shard=0 gpc0=0
 """
 
 
@@ -26,12 +28,12 @@ def fingerprint(key: str) -> str:
     return key_hash(key)[:8]
 
 
-def test_the_time_of_the_last_use_follows_from_what_is_left_of_the_entry() -> None:
-    assert dict(parse_key_use(SHOWN, now=10_000.0)) == {
+def test_the_time_of_the_last_use_follows_from_what_is_left_of_its_entries() -> None:
+    assert parse_key_use(SHOWN, now=10_000.0) == {
         ("credit", "primary", "1a2b3c4d"): 9_999.0,
-        ("fraud", "ci.build_1", "0badcafe"): 7_000.0,
+        ("fraud", "ci.build_1", "0badcafe"): 7_300.0,
     }
-    assert dict(parse_key_use("", now=1.0)) == {}
+    assert parse_key_use("", now=1.0) == {}
 
 
 def test_the_later_time_stays_and_keys_that_are_gone_are_forgotten() -> None:

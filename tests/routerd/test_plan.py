@@ -15,7 +15,7 @@ from routerd.plan import Plan, make_plan
 from routerd.routes import Cors, DeploymentRoute, EndpointRoute, Replica, RoutingTable, ScaleSpec, Sticky
 from routerd.running import Running, ServerKey
 from routerd.slots import SlotTable
-from routerd.wanted import PartMemory, Wanted, assign_slots, key_entry, want
+from routerd.wanted import PartMemory, Wanted, assign_slots, key_entry, usual_entries, want
 
 FOLDER = Path("/run/routerd")
 NOTHING = Running(maps={name: {} for name in MAP_NAMES}, backends={}, servers={})
@@ -133,8 +133,7 @@ def test_only_an_endpoint_that_asks_for_nothing_but_a_key_is_usual(asks: dict[st
     """What HAProxy's short way leaves out must never be asked of it."""
     wanted, _ = wanted_for(endpoint(deployment(), deployment("green"), **asks))
 
-    assert (wanted.maps["usual"].keys() == wanted.maps["keys"].keys() != set()) == (asks in USUAL)
-    assert asks in USUAL or not wanted.maps["usual"]
+    assert (asks in USUAL) == bool(wanted.maps["usual"])
 
 
 @pytest.mark.parametrize(
@@ -147,7 +146,12 @@ def test_only_an_endpoint_that_asks_for_nothing_but_a_key_is_usual(asks: dict[st
 def test_the_short_way_knows_slots_and_key_at_one_look(traffic: tuple[tuple[str, int], ...], where: str) -> None:
     wanted, _ = wanted_for(endpoint(deployment(), deployment("green"), traffic=traffic))
 
-    assert list(wanted.maps["usual"].values()) == [f"{where}|primary#abababab"]
+    digest = "q6urq6urq6urq6urq6urq6urq6urq6urq6urq6urq6s="  # ab, 32 times
+    record = f"{where}|primary#abababab:credit"
+    assert wanted.maps["usual"] == {
+        f"/api/v1/endpoint/credit/score:{digest}": record,
+        f"/api/v1/service/credit/score:{digest}": record,
+    }
 
 
 def test_a_split_among_more_deployments_than_two_is_not_usual() -> None:
@@ -165,12 +169,12 @@ def test_the_short_way_is_closed_first_and_opened_last() -> None:
     opening = plan(usual, slots, running=as_running(private)).additions
 
     assert [line.split(" ")[:3] for line in closing] == [
-        ["del", "map", "/run/routerd/usual.map"],
+        *[["del", "map", "/run/routerd/usual.map"]] * 2,
         ["set", "map", "/run/routerd/endpoints.map"],
     ]
     assert [line.split(" ")[:3] for line in opening] == [
         ["set", "map", "/run/routerd/endpoints.map"],
-        ["add", "map", "/run/routerd/usual.map"],
+        *[["add", "map", "/run/routerd/usual.map"]] * 2,
     ]
 
 
@@ -189,13 +193,10 @@ def test_an_endpoint_comes_in_the_order_slot_replicas_keys_pins_record() -> None
         ["add", "server"],
         ["enable", "server"],
         ["enable", "health"],
-        ["add", "map"],
-        ["add", "map"],
-        ["add", "map"],
-        ["add", "map"],
+        *[["add", "map"]] * 5,
     ]
     files = [line.split()[2].split("/")[-1] for line in found.additions if " map " in line]
-    assert files == ["slots.map", "keys.map", "pins.map", "endpoints.map", "usual.map"]
+    assert files == ["slots.map", "keys.map", "pins.map", "endpoints.map", "usual.map", "usual.map"]
     assert found.removals == ()
     assert found.endpoints == {"credit"}
 
@@ -217,11 +218,15 @@ def test_a_rotated_key_is_added_before_the_old_one_is_removed() -> None:
     found = plan(after, slots, running=as_running(before))
 
     old, new = key_entry("ab" * 32, endpoint="credit"), key_entry("cd" * 32, endpoint="credit")
-    assert found.additions == (
-        f"del map /run/routerd/usual.map {old}",  # which leaves it the long way
-        f"add map /run/routerd/keys.map {new} primary#cdcdcdcd",
-        f"add map /run/routerd/usual.map {new} q500-0001|||primary#cdcdcdcd",
-    )
+    usual = "/run/routerd/usual.map"
+    closed = {f"del map {usual} {entry}" for entry in usual_entries("ab" * 32, endpoint="credit")}
+    opened = {
+        f"add map {usual} {entry} q500-0001|||primary#cdcdcdcd:credit"
+        for entry in usual_entries("cd" * 32, endpoint="credit")
+    }
+    assert set(found.additions[:2]) == closed  # which leaves it the long way
+    assert found.additions[2] == f"add map /run/routerd/keys.map {new} primary#cdcdcdcd"
+    assert set(found.additions[3:]) == opened
     assert found.removals == (f"del map /run/routerd/keys.map {old}",)
 
 

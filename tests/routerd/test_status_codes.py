@@ -196,7 +196,7 @@ async def test_an_answer_of_the_router_is_a_problem_document_with_its_code_and_a
         "detail": expected.detail,
         "hint": expected.hint,
     }
-    assert re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9]+", answer.headers["x-request-id"])
+    assert re.fullmatch(r"[0-9a-f]{12}-[0-9]+-[0-9]+", answer.headers["x-request-id"])
     assert ("www-authenticate" in answer.headers) == (expected.status == 401)
     assert ("retry-after" in answer.headers) == (expected.status == 429)
     assert "ms-azureml-model-error-statuscode" not in answer.headers
