@@ -20,13 +20,14 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from routerd.control import InForce
-from routerd.haproxy.maps import MAP_NAMES, SERVING, HaproxyFiles
+from routerd.haproxy.maps import SERVING, HaproxyFiles
 from routerd.haproxy.process import HaproxyError, trim_log
 from routerd.haproxy.reload import reload_haproxy
 from routerd.haproxy.runtime import CommandRefused, Runtime, RuntimeUnavailable
 from routerd.in_force import InForceBoard
 from routerd.peers import Ring
 from routerd.plan import Plan, make_plan
+from routerd.read_back import ReadBack
 from routerd.routes import RoutingTable
 from routerd.running import Running, ServerKey, serving_replicas
 from routerd.settings import Settings
@@ -37,8 +38,6 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS: Final = 0.5
 RELOAD_PAUSE_SECONDS: Final = 5.0  # reloads double the concurrency for a moment: never one after the other
-READ_BACK_SECONDS: Final = 5.0  # what is believed of HAProxy is no older,
-_READ_BACK_SHARE: Final = 0.01  # or than it takes for reading it to cost no more than this of a core
 _SOONEST_LOOK: Final = 0.01
 _SLOWEST_LOOK: Final = 0.25
 _ROUNDS: Final = 50  # plans in one turn; each moves a replica or an entry one step on
@@ -60,6 +59,7 @@ class Reconciler:
         self._files = files
         self._runtime = runtime
         self._clock = clock
+        self._read_back = ReadBack(settings, files=files, runtime=runtime, clock=clock)
         self._slots = files.read_slots()
         self._sizes = self._slots.sizes  # what HAProxy is known to start with
         self._table: RoutingTable | None = None
@@ -67,7 +67,6 @@ class Reconciler:
         self._leaving = False
         self._running: Running | None = None
         self._worker: int | None = None
-        self._read_next = 0.0
         self._reload_not_before = 0.0
         self._draining: dict[ServerKey, float] = {}
         self._retry_after: dict[str, int] = {}
@@ -155,10 +154,8 @@ class Reconciler:
         """One turn; seconds until the next one unless something wakes it."""
         await self._check_worker()
         trim_log(self._settings.run_dir)
-        if self._running is None or self._clock() > self._read_next:
-            found = await self._read_back()
-            if found != self._running:  # the same again is nothing new to plan from
-                self._running = found
+        running = self._running
+        self._running = await (self._read_back.read_due(running) if running else self._read_back.read_all())
         if self._table is None or (self._settings.peer_port and self._ring is None):
             return HEARTBEAT_SECONDS
         table, asked = self._table, self._asked()
@@ -199,26 +196,9 @@ class Reconciler:
             self._running = None
         self._worker = worker
 
-    async def _read_back(self) -> Running:
-        began = time.thread_time()
-        paths = [self._files.map_path(name) for name in MAP_NAMES]
-        maps = {name: await self._runtime.show_map(p) for name, p in zip(MAP_NAMES, paths, strict=True)}
-        backends, servers = await self._runtime.show_slots()
-        seats = await self._runtime.show_seats() if self._settings.peer_port else {}
-        pause = (time.thread_time() - began) / _READ_BACK_SHARE
-        self._read_next = self._clock() + max(READ_BACK_SECONDS, pause)
-        return Running(maps=maps, backends=backends, servers={(s.slot, s.name): s for s in servers}, seats=seats)
-
-    async def _read_touched(self, plan: Plan) -> Running:
-        """What runs now, where the parts a plan did not touch are believed unchanged."""
-        running = self._running or await self._read_back()
-        touched = plan.slots | {slot for slot, _ in plan.waiting}
-        maps = dict(running.maps)
-        for name in plan.maps:
-            maps[name] = await self._runtime.show_map(self._files.map_path(name))
-        seats = await self._runtime.show_seats() if plan.seats else running.seats
-        backends, servers = await self._runtime.show_slots(*sorted(touched)) if touched else ({}, [])
-        return running.renew(maps=maps, seats=seats, backends=backends, servers=servers, slots=touched)
+    async def _read_touched(self, plan: Plan) -> None:
+        running = self._running or await self._read_back.read_all()
+        self._running = await self._read_back.read_touched(running, plan=plan)
 
     def _give_slots(self, table: RoutingTable) -> None:
         """Assign slots and keep the outcome on disk before HAProxy hears of it."""
@@ -258,7 +238,7 @@ class Reconciler:
             self._files.write_slots(self._startable())
             return
         self._worker, self._sizes = None, self._slots.sizes
-        self._running = await self._read_back()
+        self._running = await self._read_back.read_all()
         log.info("Reloaded HAProxy for more slots: %s", dict(self._slots.sizes))
 
     def _want(self, table: RoutingTable) -> Wanted:
@@ -283,14 +263,14 @@ class Reconciler:
         self._files.write_token_keys(wanted.token_keys)
         plan = self._plan(wanted)
         if plan.waiting:  # what leaves is judged by its queue and its requests of this moment
-            self._running = await self._read_touched(plan)
+            await self._read_touched(plan)
             plan = self._plan(wanted)
         for _ in range(_ROUNDS):
             self._draining = {key: self._draining.get(key, self._clock()) for key in plan.waiting}
             if plan.empty:
                 break
             await self._apply(plan)
-            self._running = await self._read_touched(plan)
+            await self._read_touched(plan)
             plan = self._plan(wanted)
         else:
             raise HaproxyError(f"HAProxy does not reach what is wanted; next would be {plan.additions[:3]}")

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Final, NamedTuple
 
-from routerd.contract import ENDPOINT_PATH, SCORING_PATH, SERVICE_PATH
+from routerd.contract import ENDPOINT_PATH, SCORING_PATH
 from routerd.haproxy.config import Server
 from routerd.haproxy.maps import MAP_NAMES
 from routerd.haproxy.peers import seat_name
@@ -212,9 +212,9 @@ def key_entry(digest: str, *, endpoint: str) -> str:
     return f"{_base64(digest)}:{endpoint}"
 
 
-def usual_entries(digest: str, *, endpoint: str) -> list[str]:
-    """Under what the short way looks up a key (see key_entry), together with the paths of the model."""
-    return [f"{path}{endpoint}{SCORING_PATH}:{_base64(digest)}" for path in (ENDPOINT_PATH, SERVICE_PATH)]
+def usual_entry(digest: str, *, endpoint: str) -> str:
+    """Under what the short way looks up a key (see key_entry), together with the path of the model."""
+    return f"{ENDPOINT_PATH}{endpoint}{SCORING_PATH}:{_base64(digest)}"
 
 
 def _base64(digest: str) -> str:
@@ -232,8 +232,8 @@ def _usual_entries(endpoint: EndpointRoute, *, slots: Mapping[str, str]) -> Iter
     (first, percent), *others = endpoint.traffic
     where = f"{slots[others[0][0]]}|{percent}|{slots[first]}" if others else f"{slots[first]}||"
     for name, digest in endpoint.keys:
-        record = f"{where}|{name}#{key_fingerprint(digest)}:{endpoint.name}"
-        yield from dict.fromkeys(usual_entries(digest, endpoint=endpoint.name), record).items()
+        told = f"{where}|{name}#{key_fingerprint(digest)}:{endpoint.name}"
+        yield usual_entry(digest, endpoint=endpoint.name), told
 
 
 def token_key_file(pem: str) -> str:

@@ -61,7 +61,7 @@ def measure_throughput(folder: Path, *, quick: bool) -> Figures:
         ours = router.subject(endpoint="credit")
         subjects = [direct, *([nginx] if nginx else []), bare, ours]
         # Many short rounds: a shared machine changes its speed by half within a minute.
-        runs = throughput.alternate(subjects, folder=folder, rounds=1 if quick else 12, seconds=2)
+        runs = throughput.alternate(subjects, folder=folder, rounds=1 if quick else 24, seconds=1)
         _report("1 KB, 64 connections", runs)
         by_time, by_cpu = throughput.ratio(runs, over="bare")
         figures = {

@@ -27,7 +27,7 @@ LOAD_CORE: Final = max(0, (os.cpu_count() or 1) - 1)
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _START_SECONDS: Final = 20.0
 _READY_SECONDS: Final = 60.0
-_LOG_SAMPLE: Final = 10
+_LOG_SAMPLE: Final = 100  # docs/router.md: at most some 1,000 records a second
 
 _BASE: Final = """global
     nbthread 1

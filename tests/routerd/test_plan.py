@@ -15,7 +15,7 @@ from routerd.plan import Plan, make_plan
 from routerd.routes import Cors, DeploymentRoute, EndpointRoute, Replica, RoutingTable, ScaleSpec, Sticky
 from routerd.running import Running, ServerKey
 from routerd.slots import SlotTable
-from routerd.wanted import PartMemory, Wanted, assign_slots, key_entry, usual_entries, want
+from routerd.wanted import PartMemory, Wanted, assign_slots, key_entry, usual_entry, want
 
 FOLDER = Path("/run/routerd")
 NOTHING = Running(maps={name: {} for name in MAP_NAMES}, backends={}, servers={})
@@ -147,11 +147,7 @@ def test_the_short_way_knows_slots_and_key_at_one_look(traffic: tuple[tuple[str,
     wanted, _ = wanted_for(endpoint(deployment(), deployment("green"), traffic=traffic))
 
     digest = "q6urq6urq6urq6urq6urq6urq6urq6urq6urq6urq6s="  # ab, 32 times
-    record = f"{where}|primary#abababab:credit"
-    assert wanted.maps["usual"] == {
-        f"/api/v1/endpoint/credit/score:{digest}": record,
-        f"/api/v1/service/credit/score:{digest}": record,
-    }
+    assert wanted.maps["usual"] == {f"/api/v1/endpoint/credit/score:{digest}": f"{where}|primary#abababab:credit"}
 
 
 def test_a_split_among_more_deployments_than_two_is_not_usual() -> None:
@@ -169,12 +165,12 @@ def test_the_short_way_is_closed_first_and_opened_last() -> None:
     opening = plan(usual, slots, running=as_running(private)).additions
 
     assert [line.split(" ")[:3] for line in closing] == [
-        *[["del", "map", "/run/routerd/usual.map"]] * 2,
+        ["del", "map", "/run/routerd/usual.map"],
         ["set", "map", "/run/routerd/endpoints.map"],
     ]
     assert [line.split(" ")[:3] for line in opening] == [
         ["set", "map", "/run/routerd/endpoints.map"],
-        *[["add", "map", "/run/routerd/usual.map"]] * 2,
+        ["add", "map", "/run/routerd/usual.map"],
     ]
 
 
@@ -193,10 +189,10 @@ def test_an_endpoint_comes_in_the_order_slot_replicas_keys_pins_record() -> None
         ["add", "server"],
         ["enable", "server"],
         ["enable", "health"],
-        *[["add", "map"]] * 5,
+        *[["add", "map"]] * 4,
     ]
     files = [line.split()[2].split("/")[-1] for line in found.additions if " map " in line]
-    assert files == ["slots.map", "keys.map", "pins.map", "endpoints.map", "usual.map", "usual.map"]
+    assert files == ["slots.map", "keys.map", "pins.map", "endpoints.map", "usual.map"]
     assert found.removals == ()
     assert found.endpoints == {"credit"}
 
@@ -218,15 +214,12 @@ def test_a_rotated_key_is_added_before_the_old_one_is_removed() -> None:
     found = plan(after, slots, running=as_running(before))
 
     old, new = key_entry("ab" * 32, endpoint="credit"), key_entry("cd" * 32, endpoint="credit")
-    usual = "/run/routerd/usual.map"
-    closed = {f"del map {usual} {entry}" for entry in usual_entries("ab" * 32, endpoint="credit")}
-    opened = {
-        f"add map {usual} {entry} q500-0001|||primary#cdcdcdcd:credit"
-        for entry in usual_entries("cd" * 32, endpoint="credit")
-    }
-    assert set(found.additions[:2]) == closed  # which leaves it the long way
-    assert found.additions[2] == f"add map /run/routerd/keys.map {new} primary#cdcdcdcd"
-    assert set(found.additions[3:]) == opened
+    closed, opened = usual_entry("ab" * 32, endpoint="credit"), usual_entry("cd" * 32, endpoint="credit")
+    assert found.additions == (
+        f"del map /run/routerd/usual.map {closed}",  # which leaves it the long way
+        f"add map /run/routerd/keys.map {new} primary#cdcdcdcd",
+        f"add map /run/routerd/usual.map {opened} q500-0001|||primary#cdcdcdcd:credit",
+    )
     assert found.removals == (f"del map /run/routerd/keys.map {old}",)
 
 

@@ -17,7 +17,7 @@ from routerd.haproxy.runtime import Runtime
 from routerd.reconciler import Reconciler
 from routerd.routes import NAME_TAKEN, Problem, RoutingTable
 from routerd.settings import Settings
-from routerd.wanted import key_entry, usual_entries
+from routerd.wanted import key_entry, usual_entry
 from tests.routerd.conftest import KEY, ModelServer, Router, StartModel, deployment, endpoint, eventually
 
 
@@ -357,7 +357,7 @@ async def test_what_somebody_else_changed_in_haproxy_is_put_right(router: Router
     await router.serve(endpoint(deployment("blue", blue)))
     slot = router.reconciler.slots().find(("team-a", "credit", "blue"))
     folder = router.settings.run_dir
-    past, _ = usual_entries(key_hash("sneaked past"), endpoint="credit")
+    past = usual_entry(key_hash("sneaked past"), endpoint="credit")
 
     await router.runtime.execute(
         f"del map {folder}/endpoints.map credit",
