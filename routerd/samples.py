@@ -12,7 +12,7 @@ appended again under a new number but with its old `id`, so that readers who onl
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from typing import Any, Final, Generic, NamedTuple, Protocol, Self, TypeVar
@@ -153,29 +153,28 @@ class Ring(Generic[Record]):
 
     def append(self, record: Record) -> Record:
         """Number the record and keep it; gives back the numbered one."""
-        self._last += 1
-        numbered = record.numbered(self._last)
-        while self._records and self._records[0].at <= numbered.at - self._seconds:
-            self._records.popleft()
-        self._records.append(numbered)
-        return numbered
+        self.extend([record])
+        return record.numbered(self._last)
 
-    def extend(self, records: Iterable[Record]) -> None:
-        """Append one after the other."""
-        for record in records:
-            self.append(record)
+    def extend(self, records: Sequence[Record]) -> None:
+        """Keep them one after the other, as long as the last of them asks for; readers number what they read."""
+        if not records:
+            return
+        self._records.extend(records)
+        self._last += len(records)
+        while self._records[0].at <= records[-1].at - self._seconds:
+            self._records.popleft()
 
     def after(self, seq: int, *, limit: int) -> tuple[list[Record], int]:
         """(at most `limit` records numbered above `seq`, what to ask after next time).
 
         A `seq` beyond the end is none of ours, and gives everything from the start.
         """
-        if not self._records:
-            return [], self._last
-        first = self._records[0].seq
-        skip = 0 if seq > self._last else max(0, seq - first + 1)
-        found = list(islice(self._records, skip, skip + limit))
-        return found, found[-1].seq if found else self._last
+        before = self._last - len(self._records)  # the number of the last one that is gone
+        skip = 0 if seq > self._last else max(0, seq - before)
+        found = islice(self._records, skip, skip + limit)
+        numbered = [record.numbered(number) for number, record in enumerate(found, before + skip + 1)]
+        return numbered, numbered[-1].seq if numbered else self._last
 
     def __len__(self) -> int:
         return len(self._records)

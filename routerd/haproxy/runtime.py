@@ -218,12 +218,12 @@ def _backend_stats(rows: Iterable[list[str]]) -> Iterable[BackendStat]:
 
 
 def parse_lobby(text: str) -> dict[str, BackendStat]:
-    """What each slot sent to the lobby, from the rows of `show stat`."""
+    """What each slot that ever needed it sent to the lobby, from the rows of `show stat`."""
     return _lobby_stats(_stat_rows(text))
 
 
 def _lobby_stats(rows: Iterable[list[str]]) -> dict[str, BackendStat]:
-    return {row[_PROXY]: _backend_stat(row) for row in rows if row[_SERVER] == LOBBY}
+    return {row[_PROXY]: _backend_stat(row) for row in rows if row[_SERVER] == LOBBY and row[_TOTAL] != "0"}
 
 
 def parse_frontends(text: str) -> dict[str, tuple[int, int]]:

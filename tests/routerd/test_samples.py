@@ -34,14 +34,14 @@ def decision(at: float) -> Decision:
 
 def ring_of(count: int, *, limit: int = 100) -> Ring[Sample]:
     ring: Ring[Sample] = Ring(limit=limit, seconds=60)
-    ring.extend(sample(float(at)) for at in range(count))
+    ring.extend([sample(float(at)) for at in range(count)])
     return ring
 
 
 def test_a_reader_that_follows_next_sees_every_record_once():
     ring, seen, after = ring_of(0), [], 0
     for burst in (3, 0, 1, 7):
-        ring.extend(sample(1.0) for _ in range(burst))
+        ring.extend([sample(1.0) for _ in range(burst)])
         records, after = ring.after(after, limit=2)
         if burst > 2:
             seen += [record.seq for record in records]
