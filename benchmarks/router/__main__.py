@@ -60,8 +60,9 @@ def measure_throughput(folder: Path, *, quick: bool) -> Figures:
     ):
         ours = router.subject(endpoint="credit")
         subjects = [direct, *([nginx] if nginx else []), bare, ours]
-        # Many short rounds: a shared machine changes its speed by half within a minute.
-        runs = throughput.alternate(subjects, folder=folder, rounds=1 if quick else 24, seconds=1)
+        # Many short rounds: a shared machine changes its speed by half within a minute, and pauses for milliseconds.
+        rounds = 1 if quick else 24
+        runs = throughput.alternate(subjects, folder=folder, rounds=rounds, seconds=1)
         _report("1 KB, 64 connections", runs)
         by_time, by_cpu = throughput.ratio(runs, over="bare")
         figures = {
@@ -73,8 +74,7 @@ def measure_throughput(folder: Path, *, quick: bool) -> Figures:
         if nginx:
             figures["router_over_nginx"] = round(min(throughput.ratio(runs, over="nginx")), 3)
         pause = max(1, round(2 * 64_000 / throughput.median(runs["routerd"], of="rps")))
-        rounds, seconds = (1, 2) if quick else (6, 4)
-        runs = throughput.alternate([direct, bare, ours], folder=folder, rounds=rounds, seconds=seconds, pause_ms=pause)
+        runs = throughput.alternate([direct, bare, ours], folder=folder, rounds=rounds, seconds=1, pause_ms=pause)
         _report("1 KB, half load", runs)
         for other, name in (("direct", "added"), ("bare", "added_to_bare")):
             for figure in ("p50_ms", "p99_ms"):
