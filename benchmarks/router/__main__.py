@@ -170,7 +170,7 @@ def measure_scale(folder: Path, *, quick: bool) -> Figures:
         with processes.router(folder / "many", objects=path, slots=scale.SLOTS) as router:
             ready = time.monotonic() - start
             time.sleep(2)
-            memory, idle = scale.weigh(router, seconds=3 if quick else 15)
+            memory, idle = scale.weigh(router, seconds=3 if quick else 30)
         times = asyncio.run(scale.time_changes(folder, objects=path))
     figures = {"rss_mb_1000x4": round(memory, 1), "idle_cpu_percent_1000x4": round(idle, 2)}
     return figures | {"ready_seconds_1000x4": round(ready, 2)} | {name: round(ms, 1) for name, ms in times.items()}

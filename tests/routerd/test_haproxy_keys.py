@@ -75,6 +75,9 @@ async def test_each_request_of_a_connection_is_judged_by_its_own_key(router: Rou
             assert await line.ask("fraud's", name="fraud") == 200
         assert await line.ask(KEY) == 200
         assert await line.ask(KEY, scheme="Basic") == 401
+        assert await line.ask(KEY, scheme="Bearer  ") == 200  # as RFC 9110 has it: one space or more
+        assert await line.ask("wrong", scheme="Bearer  ") == 401
+        assert await line.ask("", scheme=KEY) == 401
     assert all("authorization" not in seen.headers for seen in (*blue.seen, *green.seen))
 
 

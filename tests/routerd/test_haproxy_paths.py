@@ -1,9 +1,14 @@
 """How a request finds its endpoint and what path the model sees: by path, by host, and not at all."""
 
+import time
+
 import pytest
 
+from routerd.contract import key_hash
+from routerd.key_use import read_key_use
+from routerd.wanted import usual_entry
 from tests.routerd.conftest import KEY, Router, StartModel, deployment, endpoint, eventually
-from tests.routerd.test_haproxy_requests import raw_request
+from tests.routerd.test_haproxy_requests import as_record, raw_request
 
 HOST = "credit.example.com"
 
@@ -104,3 +109,51 @@ async def test_an_address_with_scheme_and_host_is_read_like_any_other(router: Ro
 
     assert [seen.path.removeprefix(f"http://{HOST}") for seen in blue.seen] == ["/score", "/v1/x?q=1"]
     assert refused.split()[1] in ("400", "404")
+
+
+async def test_a_request_is_the_same_whichever_way_through_the_rules_it_takes(
+    router: Router, start_model: StartModel
+) -> None:
+    """The first takes the short way; the others hold something it does not know."""
+    blue = await start_model("blue-1")
+    await router.serve(endpoint(deployment("blue", blue), hosts=(HOST,)))
+    start = "/api/v1/endpoint/credit"
+    asked = {
+        f"{start}/score": "/score",
+        f"{start}/score?a=%2e%2e": "/score?a=%2e%2e",
+        "/api/v1/service/credit/score": "/score",
+        f"{start}/score/": "/score/",
+        f"{start}//score": "//score",
+        f"{start}/Score": "/Score",
+        f"{start}/%73core": "/%73core",
+        f"{start}/score:x": "/score:x",
+        f"{start}": "/",
+        "/score": "/score",
+    }
+    for path in asked:
+        answer = await raw_request(router, f"POST {path} HTTP/1.1", host=HOST)
+        assert answer.startswith("HTTP/1.1 200"), path
+        assert "azureml-model-deployment: blue" in answer
+        key_use = await read_key_use(router.runtime, now=time.time())
+        assert [used[:2] for used in key_use] == [("credit", "primary")]
+
+    records = [as_record(line) for line in await router.logged(len(asked))]
+    assert [seen.path for seen in blue.seen] == list(asked.values())
+    told = ("endpoint", "slot", "replica", "status", "key", "reason")
+    assert len({tuple(record[name] for name in told) for record in records}) == 1
+    assert (records[0]["endpoint"], records[0]["key"]) == ("credit", "primary")
+    assert [record["path"] for record in records] == [path.partition("?")[0] for path in asked]
+
+
+@pytest.mark.parametrize("digest", ["", "wrong"])
+async def test_a_path_cannot_hold_what_it_is_looked_up_with(
+    router: Router, start_model: StartModel, digest: str
+) -> None:
+    """The short way looks up PATH:DIGEST; a path that holds both already must not be taken for that."""
+    blue = await start_model("blue-1")
+    await router.serve(endpoint(deployment("blue", blue)))
+    entry = usual_entry(key_hash(KEY), endpoint="credit")
+    await router.call()  # the entry is there, and the key was seen
+    answer = await raw_request(router, f"POST {entry}{digest} HTTP/1.1", key=None)
+    assert answer.startswith("HTTP/1.1 401")
+    assert len(blue.seen) == 1

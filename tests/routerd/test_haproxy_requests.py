@@ -106,10 +106,11 @@ async def test_the_older_path_of_version_one_works_too(router: Router, start_mod
     assert (answer.status, blue.seen[0].path) == (200, "/score")
 
 
-async def raw_request(router: Router, first_line: str, *lines: str, host: str = "x") -> str:
+async def raw_request(router: Router, first_line: str, *lines: str, host: str = "x", key: str | None = KEY) -> str:
     """Send a head exactly as given, with the right key and no body; the whole answer."""
     reader, writer = await asyncio.open_connection(router.settings.bind, router.settings.inference_port)
-    head = [first_line, f"host: {host}", f"authorization: Bearer {KEY}", "content-length: 0", "connection: close"]
+    head = [first_line, f"host: {host}", "content-length: 0", "connection: close"]
+    head += [f"authorization: Bearer {key}"] if key is not None else []
     writer.write("\r\n".join([*head, *lines, "", ""]).encode())
     answer = (await reader.read()).decode()
     writer.close()
