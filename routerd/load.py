@@ -3,7 +3,8 @@
     admin socket, every 100 ms ──> in flight, queued, held; 2xx, 4xx, 5xx ─┐             ┌─> Load, for autoscaling
     log.pipe, one line a request ──> latency, 429s ────────────────────────┴─> LoadMeter ┴─> one Sample a second
 
-Where a look is expensive (a thousand slots), there are fewer of them: they should cost a twentieth of a core at most.
+While nothing is going on, a look every 200 ms is enough. Where a look is expensive (a thousand slots), there are fewer
+of them: they should cost a twentieth of a core at most.
 The log is read as it comes; every record also leaves as one JSON line on standard output, for whoever collects logs,
 and as a span where a collector of traces is named (see tracing).
 """
@@ -28,6 +29,7 @@ from routerd.spans import Logged
 from routerd.tracing import Tracing
 
 _LOOK_SECONDS: Final = 0.1
+_QUIET_LOOK_SECONDS: Final = 0.2  # while nothing is going on
 _SAMPLE_SECONDS: Final = 1.0
 _COST_LIMIT: Final = 20  # a look that costs t of CPU is followed by a pause of so many t,
 _LONGEST_PAUSE_SECONDS: Final = 0.5  # but of no more than this
@@ -65,7 +67,8 @@ async def _look_forever(router: Router, *, board: Board) -> None:
                 logger.warning("Load is unknown, replica counts are held: %s", error)
             blind = True
         took, cost = time.monotonic() - started, time.thread_time() - cpu
-        await asyncio.sleep(max(_LOOK_SECONDS - took, min(cost * _COST_LIMIT, _LONGEST_PAUSE_SECONDS)))
+        pause = _QUIET_LOOK_SECONDS if router.runtime.quiet else _LOOK_SECONDS
+        await asyncio.sleep(max(pause - took, min(cost * _COST_LIMIT, _LONGEST_PAUSE_SECONDS)))
 
 
 async def look_once(router: Router, *, board: Board) -> None:

@@ -77,7 +77,7 @@ class Runtime:
         self._in_lobby: dict[str, BackendStat] = {}
         self._requests_seen = -1  # of all frontends, at the last reading
         self._reading = Reading()
-        self._quiet = False  # nothing was going on in it
+        self.quiet = False  # nothing was going on in it
 
     async def execute(self, *commands: str) -> list[str]:
         """Run the commands in order on one connection; one answer (its text, stripped) each.
@@ -107,7 +107,7 @@ class Runtime:
         """
         frontends, held = await self.execute("show stat -1 1 -1", "show held")
         requests = {name: seen for name, (_, seen) in parse_frontends(frontends).items()}
-        if self._quiet and sum(requests.values()) == self._requests_seen:
+        if self.quiet and sum(requests.values()) == self._requests_seen:
             return self._reading.once, _counts([held])
         text, held = await self.execute("show stat -1 2 -1", "show held")
         present, seen = parse_frontends(frontends).get("lobby", (0, 0))
@@ -117,7 +117,7 @@ class Runtime:
         raw = {stat.slot: stat for stat in parse_backend_stats(text)}
         self._reading = count_once(raw, away=self._in_lobby, before=self._reading)
         found = self._reading.once
-        self._quiet = not present and not any(stat.in_flight or stat.queued for stat in found.values())
+        self.quiet = not present and not any(stat.in_flight or stat.queued for stat in found.values())
         self._requests_seen = sum(requests.values())
         return found, _counts([held])
 
