@@ -3,21 +3,32 @@
 import asyncio
 import math
 
+import pytest
+
 from tests.routerd.conftest import Router, StartModel, deployment, endpoint, eventually
 
 
-async def test_traffic_is_split_by_weight(router: Router, start_model: StartModel) -> None:
-    models = [await start_model(name) for name in ("blue-1", "green-1", "red-1")]
+@pytest.mark.parametrize(
+    "traffic",
+    [
+        (("blue", 90), ("green", 10)),  # the short way
+        (("blue", 70), ("green", 25), ("red", 5)),
+    ],
+)
+async def test_traffic_is_split_by_weight(
+    router: Router, start_model: StartModel, traffic: tuple[tuple[str, int], ...]
+) -> None:
+    models = [await start_model(f"{name}-1") for name, _ in traffic]
     routes = [deployment(m.name.removesuffix("-1"), m, concurrency=20, max_queue=100) for m in models]
-    await router.serve(endpoint(*routes, traffic=(("blue", 70), ("green", 25), ("red", 5))))
-    requests = 3000
+    await router.serve(endpoint(*routes, traffic=traffic))
+    requests = 10_000
 
     async def caller() -> set[int]:
         return {(await router.call()).status for _ in range(requests // 20)}
 
     assert set().union(*await asyncio.gather(*(caller() for _ in range(20)))) == {200}
 
-    for model, share in zip(models, (0.70, 0.25, 0.05), strict=True):
+    for model, share in zip(models, [percent / 100 for _, percent in traffic], strict=True):
         deviation = math.sqrt(requests * share * (1 - share))
         assert abs(len(model.seen) - requests * share) < 5 * deviation, model.name
 
