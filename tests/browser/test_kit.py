@@ -51,6 +51,7 @@ def open_operation(page: Page, operation: Operation) -> None:
 def test_signing_in_takes_only_a_keyboard(page: Page, alice: User, complaints: Complaints) -> None:
     cache.clear()
     page.goto("/sign-in?next=/w/harbour/operations/")
+    expect(page.get_by_label("User name")).to_be_focused()
     page.keyboard.type("alice")
     page.keyboard.press("Tab")
     page.keyboard.type("wrong")

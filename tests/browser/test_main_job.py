@@ -137,6 +137,7 @@ def rotate_secondary(page: Page) -> None:
 
 def test_the_same_is_done_with_the_keyboard_alone(page: Page, slipway: Slipway, light: None) -> None:
     page.goto("/sign-in")
+    expect(page.get_by_label("User name")).to_be_focused()
     page.keyboard.type("admin")
     tab_to(page, "password")
     page.keyboard.type(slipway.password)
