@@ -41,6 +41,7 @@ _CAPTURES: Final = (
     ("ORIGIN", "origin", 300),
     ("LENGTH", "content-length", 20),
 )
+# (The credential is captured where callers come in and nowhere else, after the others.)
 _CAPTURED: Final = {
     name: f"capture.req.hdr({place})" for place, name in enumerate([*(name for name, _, _ in _CAPTURES), "CREDENTIAL"])
 }
@@ -48,7 +49,7 @@ _CAPTURED: Final = {
 _CLEAN_CLIENT_ID: Final = f"{_CAPTURED['CLIENT_ID']},regsub([^A-Za-z0-9_-],,g),bytes(0,40)"
 _CLEAN_TRACE: Final = f"{_CAPTURED['TRACE']},regsub([^0-9a-f-],,g),bytes(0,55)"
 
-# The access record, one tab-separated datagram per logged request: (field, HAProxy's expression).
+# The access record, one tab-separated line per logged request: (field, HAProxy's expression).
 # Times are milliseconds, -1 when the request never got there. "-" or nothing: not known.
 LOG_FIELDS: Final[tuple[tuple[str, str], ...]] = (
     ("request_id", _REQUEST_ID),

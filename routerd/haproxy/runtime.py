@@ -101,7 +101,7 @@ class Runtime:
     async def show_load(self) -> tuple[Mapping[str, BackendStat], dict[str, int]]:
         """Counters per slot (backends whose name is a slot's), each request once; requests held in the lobby per slot.
 
-        A thousand slots are expensive to read, and this is asked ten times a second. So nothing is read while no
+        A thousand slots are expensive to read, and this is asked up to ten times a second. So nothing is read while no
         request came and none was there; and what passed a slot twice, because it waited in the lobby, only when the
         lobby was used since the last time.
         """
